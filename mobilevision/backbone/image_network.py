@@ -1,0 +1,53 @@
+"""What every network that takes images has in common, whatever it says of them."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mobilevision.backbone.mobilenet_v2 import MobileNetV2
+from mobilevision.backbone.normalization import Normalization
+
+Scalar = bool | int | float | str | None | list[float]
+
+
+class ImageNetwork(nn.Module):
+    """A backbone behind its normalisation, with a description from which it can be built again.
+
+    Args:
+        backbone: Computes the taps that the heads read.
+        normalization: Applied to the images first.
+        input_size: The side of the images it is made for, in pixels.
+        model_name: The name under which ``get_model`` builds it.
+        options: The scalars to build it with, ``num_classes`` among them.
+    """
+
+    def __init__(
+        self,
+        backbone: MobileNetV2,
+        normalization: Normalization,
+        *,
+        input_size: int,
+        model_name: str,
+        options: Mapping[str, Scalar],
+    ) -> None:
+        super().__init__()
+        self.normalization = normalization
+        self.backbone = backbone
+        self.input_size = input_size
+        self.model_name = model_name
+        self.options = dict(options)
+        self.class_names: tuple[str, ...] = ()
+        """As many names as classes, or none."""
+
+    @property
+    def num_classes(self) -> int:
+        """The classes a person can name; a segmenter counts the background among them, a detector does not."""
+        num_classes = self.options["num_classes"]
+        assert isinstance(num_classes, int)
+        return num_classes
+
+    @abstractmethod
+    def extract_feat(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        """Give the feature maps that the head reads, for use in another project."""

@@ -1,0 +1,56 @@
+"""Convolution padding: symmetric as PyTorch has it, or TensorFlow's SAME."""
+
+from typing import Literal, get_args
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Padding = Literal["symmetric", "tf_same"]
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's ``SAME``: what does not divide goes to the bottom and the right.
+
+    A stride-2 3x3 convolution pads (0, 1) on an even side and (1, 1) on an odd one, so that networks trained with
+    TensorFlow keep their grid. Its output side is ``ceil(side / stride)``, as with symmetric padding.
+    """
+
+    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:  # noqa: A002 - nn.Conv2d's own name
+        """Pad, then convolve."""
+        top, bottom = self._pads(input.shape[-2], axis=0)
+        left, right = self._pads(input.shape[-1], axis=1)
+        if top == bottom and left == right:
+            return F.conv2d(input, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
+        padded = F.pad(input, (left, right, top, bottom))
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+    def _pads(self, side: int, axis: int) -> tuple[int, int]:
+        stride, dilation, kernel = self.stride[axis], self.dilation[axis], self.kernel_size[axis]
+        total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
+        return total // 2, total - total // 2
+
+
+def conv2d(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    padding: Padding = "symmetric",
+) -> nn.Conv2d:
+    """Make a convolution whose output side is ``ceil(side / stride)`` under either padding.
+
+    Raises:
+        ValueError: ``padding`` is neither ``symmetric`` nor ``tf_same``.
+    """
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
+    if padding == "tf_same" and kernel_size > 1:
+        return SameConv2d(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias)
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, dilation * (kernel_size // 2), dilation, groups, bias
+    )
