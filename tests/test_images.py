@@ -1,0 +1,244 @@
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from mobilevision.images import find_broken, find_images, read_image
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+ORIENTATION = 0x0112
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def smooth(height: int = 32, width: int = 48) -> Image.Image:
+    """Make a picture that JPEG keeps well and in which every corner differs."""
+    y, x = np.mgrid[0:height, 0:width]
+    return Image.fromarray(np.stack([x * 255 / width, y * 255 / height, (x + y) * 2], axis=2).astype(np.uint8))
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    """Write 16-bit RGB, which Pillow cannot."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Write bytes to a file and read it as a picture."""
+
+    def read(data: bytes, name: str = "picture") -> np.ndarray:
+        (tmp_path / name).write_bytes(data)
+        pixels = read_image(tmp_path / name)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+        assert pixels.flags.writeable
+        return pixels
+
+    return read
+
+
+def test_rgb_comes_as_it_is(read) -> None:
+    image = Image.new("RGB", (2, 1))
+    image.putdata([(1, 2, 3), (250, 251, 252)])
+    assert read(encoded(image, "PNG")).tolist() == [[[1, 2, 3], [250, 251, 252]]]
+
+
+def test_grey_comes_three_times(read) -> None:
+    assert read(encoded(Image.new("L", (1, 1), 77), "PNG")).tolist() == [[[77, 77, 77]]]
+
+
+def test_one_bit_is_black_and_white(read) -> None:
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    assert read(encoded(image, "PNG")).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize(("mode", "pixel", "rgb"), [("LA", (77, 9), (77, 77, 77)), ("RGBA", (1, 2, 3, 0), (1, 2, 3))])
+def test_alpha_is_dropped_and_leaves_the_colour_as_it_is(read, mode, pixel, rgb) -> None:
+    assert read(encoded(Image.new(mode, (1, 1), pixel), "PNG")).tolist() == [[list(rgb)]]
+
+
+@pytest.mark.parametrize("transparency", [None, 1, bytes([0, 128, 255])])
+def test_a_palette_gives_its_colours_whatever_is_transparent(read, transparency) -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([0, 1, 2])
+    options = {} if transparency is None else {"transparency": transparency}
+    assert read(encoded(image, "PNG", **options)).tolist() == [[list(RED), list(GREEN), list(BLUE)]]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "deep.png"), ("TIFF", "deep.tif")])
+def test_sixteen_bit_grey_is_scaled_and_not_clipped(read, kind: str, name: str) -> None:
+    deep = np.array([[0, 128, 129, 257, 32768, 65535]], dtype=np.uint16)
+    # 257 sixteen-bit steps make one of eight bits; halves go up.
+    assert read(encoded(Image.fromarray(deep), kind), name)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+
+
+def test_sixteen_bit_colour_is_scaled_and_not_clipped(read) -> None:
+    deep = np.array([[[0, 257, 32768], [65535, 256 * 7, 40000]]], dtype=np.uint16)
+    np.testing.assert_allclose(read(png16(deep)), deep / 257, atol=1)
+
+
+def test_cmyk_becomes_rgb(read) -> None:
+    pixels = read(encoded(smooth().convert("CMYK"), "JPEG", quality=95), "print.jpg")
+    np.testing.assert_allclose(pixels, np.asarray(smooth()), atol=24)
+
+
+def test_an_animation_gives_its_first_picture(read) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
+    pixels = read(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "moving.gif")
+    assert (pixels == RED).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"subsampling": 0}),
+        ("WEBP", {}),
+        ("BMP", {}),
+    ],
+)
+def test_every_format_gives_what_pillow_gives(read, kind: str, options: dict) -> None:
+    data = encoded(smooth(), kind, **options)
+    theirs = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(read(data) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_cameras_rotation_is_undone_once(read, kind: str, orientation: int, mode: str) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(smooth().convert(mode), kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert upright.size == ((32, 48) if orientation > 4 else (48, 32))
+    pixels = read(data)
+    assert pixels.shape == np.asarray(upright).shape
+    assert np.abs(pixels.astype(int) - np.asarray(upright)).max() <= 1
+
+
+def test_a_rotated_picture_by_hand(read) -> None:
+    image = Image.new("RGB", (2, 1))
+    image.putdata([RED, BLUE])
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    # The camera was turned to the right: what it saw on the left belongs on top.
+    assert read(encoded(image, "PNG", exif=exif)).tolist() == [[list(RED)], [list(BLUE)]]
+
+
+def test_a_plain_jpeg_is_decoded_by_the_faster_library(read, monkeypatch) -> None:
+    calls = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: calls.append(args) or decode(*args))
+    read(encoded(smooth(), "JPEG"))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["a b.jpg", "käfer 犬 🦊.jpg", "no_suffix", "%d.jpg", "[1].jpg"])
+def test_names_may_be_anything(read, name: str) -> None:
+    assert read(encoded(smooth(), "JPEG"), name).shape == (32, 48, 3)
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    smooth().save(tmp_path / "a.png")
+    assert read_image(str(tmp_path / "a.png")).shape == (32, 48, 3)
+
+
+def test_the_format_is_seen_in_the_file_not_in_its_name(read) -> None:
+    assert (read(encoded(Image.new("RGB", (1, 1), RED), "PNG"), "actually.jpg") == RED).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "not a known format"), (b"hello\nworld", "not a known format"), (b"\xff\xd8\xff", "not a known format")],
+)
+def test_what_is_no_picture_is_named_in_one_line(read, data: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"text\.jpg does not decode as a picture: {reason}") as caught:
+        read(data, "text.jpg")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_picture_is_refused_and_not_filled_up(read, kind: str, share: float) -> None:
+    data = encoded(smooth(96, 128), kind)
+    with pytest.raises(ValueError, match=r"cut does not decode as a picture"):
+        read(data[: int(len(data) * share)], "cut")
+
+
+def test_a_jpeg_with_padding_after_its_end_is_whole(read) -> None:
+    assert read(encoded(smooth(), "JPEG") + bytes(100)).shape == (32, 48, 3)
+
+
+def test_a_missing_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.jpg"):
+        read_image(tmp_path / "nothing.jpg")
+
+
+VALID = [encoded(smooth(), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.sampled_from(VALID), changes=st.dictionaries(st.integers(0, 300), st.integers(0, 255), max_size=6))
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+def test_a_damaged_picture_gives_pixels_or_one_line(read, data: bytes, changes: dict[int, int]) -> None:
+    damaged = bytearray(data)
+    for place, value in changes.items():
+        damaged[place % len(damaged)] = value
+    message = ""
+    try:
+        assert read(bytes(damaged), "damaged").shape[2] == 3
+    except ValueError as error:
+        message = str(error)
+    assert not message or re.search(r"damaged does not decode as a picture: .+$", message)
+    assert "\n" not in message
+
+
+def test_pictures_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt", "d.jpg.bak"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
+    assert found == ["a.png", "b.JPG", "deep/er/c.webp"]
+
+
+def test_an_empty_or_missing_folder_has_no_pictures(tmp_path: Path) -> None:
+    assert find_images(tmp_path) == []
+    assert find_images(tmp_path / "nothing") == []
+
+
+def test_broken_pictures_are_found_with_the_reason(tmp_path: Path) -> None:
+    smooth().save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    paths = [tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "missing.png"]
+    broken = find_broken(paths)
+    assert list(broken) == [str(path) for path in paths[1:]]
+    assert "not a known format" in broken[str(paths[1])]
+    assert "No such file" in broken[str(paths[2])]
+    assert find_broken([]) == {}
