@@ -1,0 +1,72 @@
+"""Find the weights in an archive, in memory: nothing of it is written to the disk."""
+
+import gzip
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+MAGIC = b"\x1f\x8b"
+
+SUFFIXES = (".pb", ".tflite")
+"""Of what is looked for, in this order."""
+
+MAX_RATIO = 20
+"""Unpacked to packed size. Weights hardly compress: an archive beyond this is not one of them."""
+
+ALLOWANCE = 2**20
+"""Bytes beyond that, for the blocks that a small archive is filled up with."""
+
+
+class BoundedReader:
+    """A stream that ends in an error instead of going on for ever.
+
+    Args:
+        stream: What to read from.
+        limit: The number of bytes after which it is refused.
+    """
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        self._stream = stream
+        self._left = limit
+
+    def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes.
+
+        Raises:
+            ValueError: The limit is passed.
+        """
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"the archive unpacks to more than {MAX_RATIO} times its size")
+        return data
+
+
+def read_archived_graph(path: Path) -> bytes:
+    """Give the frozen graph, or else the .tflite file, out of a ``.tar.gz`` as TensorFlow's model zoos publish them.
+
+    Raises:
+        ValueError: The archive is damaged, holds neither, or is made to do harm.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with gzip.open(path) as unpacked:
+            stream = BoundedReader(unpacked, MAX_RATIO * path.stat().st_size + ALLOWANCE)
+            with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+                for member in archive:
+                    inside = PurePosixPath(member.name)
+                    if inside.is_absolute() or ".." in inside.parts:
+                        raise ValueError(f"the archive has a path that leads out of it: {member.name}")
+                    wanted = member.isfile() and inside.suffix in SUFFIXES and inside.name != "saved_model.pb"
+                    content = archive.extractfile(member) if wanted else None
+                    if content is not None:
+                        found.setdefault(inside.suffix, content.read())
+            # To its end, where the checksum is.
+            while stream.read(ALLOWANCE):
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"the archive is damaged: {error}") from error
+    for suffix in SUFFIXES:
+        if suffix in found:
+            return found[suffix]
+    raise ValueError("the archive holds neither a frozen graph (.pb) nor a .tflite file")

@@ -1,0 +1,33 @@
+"""A classifier of TensorFlow's as ours."""
+
+from mobilevision.backbone.image_network import Scalar
+from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.tensorflow.backbone import FoundBackbone, width_options
+from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, linear_tensors
+from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
+
+
+def map_classifier(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> Weights:
+    """Give the tensors and options of ``mobilenet_v2``, all outputs kept: a background class is the first of them.
+
+    Args:
+        graph: Where the classifier is.
+        backbone: What was found of it.
+        last: The convolution behind the last block.
+
+    Raises:
+        ValueError: What follows is not one linear layer on the pooled map.
+    """
+    pooled = graph.only(last.output, "pool")
+    logits = graph.convolution(pooled.output, activation="linear")
+    weight, bias = linear_tensors(logits)
+    tensors = {**backbone.tensors, **conv_norm_tensors("backbone.last", last, backbone.norm_eps)}
+    tensors |= {"linear.weight": weight.flatten(1), "linear.bias": bias}
+    options: dict[str, Scalar] = {
+        "num_classes": len(bias),
+        **width_options(backbone.channels, len(filters_of(last).weight)),
+        "output_stride": backbone.output_stride,
+        "padding": backbone.padding,
+        "norm_eps": backbone.norm_eps,
+    }
+    return Weights(tensors, WeightsCard("mobilenet_v2", options))

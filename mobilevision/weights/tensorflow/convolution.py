@@ -1,0 +1,77 @@
+"""A convolution of a foreign graph as the tensors of ours."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobilevision.weights.tensorflow.layers import Array, Filters, Layer
+
+DEFAULT_EPS = 1e-3
+"""Of the backbone's normalisation, where it was folded away and none is left to keep."""
+
+
+def filters_of(layer: Layer) -> Filters:
+    """Give the filters of a layer that is known to be a convolution."""
+    assert layer.filters is not None
+    return layer.filters
+
+
+def norm_eps(layers: Iterable[Layer], default: float = DEFAULT_EPS) -> float:
+    """Give the epsilon of the layers' normalisations, ``default`` where they were folded away."""
+    norms = [filters_of(layer).norm for layer in layers]
+    return min((round(norm.eps, 9) for norm in norms if norm), default=default)
+
+
+def conv_norm_tensors(name: str, layer: Layer, eps: float) -> dict[str, Tensor]:
+    """Give the tensors of a ``ConvNorm`` that computes what a layer does.
+
+    Args:
+        name: Before the tensors' own names.
+        layer: A convolution with normalisation, or with what is left of it: a bias.
+        eps: Of the normalisation that will be built. Another one in the file is made good for in the variance.
+
+    Raises:
+        ValueError: There are more or fewer filters than values for them.
+    """
+    filters = filters_of(layer)
+    if filters.norm:
+        gamma, beta, mean, variance, file_eps = filters.norm
+        variance = variance + np.float32(file_eps - eps)
+    else:
+        gamma, mean = np.ones(len(filters.weight)), np.zeros(len(filters.weight))
+        beta, variance = mean if filters.bias is None else filters.bias, gamma - eps
+    return {
+        f"{name}.conv.weight": _tensor(filters.weight),
+        f"{name}.norm.weight": _vector(layer, gamma),
+        f"{name}.norm.bias": _vector(layer, beta),
+        f"{name}.norm.running_mean": _vector(layer, mean),
+        f"{name}.norm.running_var": _vector(layer, variance),
+        f"{name}.norm.num_batches_tracked": torch.tensor(0),
+    }
+
+
+def linear_tensors(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Give weight and bias of a layer that predicts.
+
+    Raises:
+        ValueError: It is normalised, which a layer that predicts is not, or has another number of filters than biases.
+    """
+    filters = filters_of(layer)
+    if filters.norm:
+        raise ValueError(f"expected a bias behind {layer.name}, found a normalisation")
+    bias = np.zeros(len(filters.weight)) if filters.bias is None else filters.bias
+    return _tensor(filters.weight), _vector(layer, bias)
+
+
+def _vector(layer: Layer, values: Array) -> Tensor:
+    count = len(filters_of(layer).weight)
+    if values.shape != (count,):
+        raise ValueError(f"{layer.name} has {count} filters and values of shape {list(values.shape)} for them")
+    return _tensor(values)
+
+
+def _tensor(values: Array) -> Tensor:
+    # Copied only where the memory is the file's or in another order.
+    return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))

@@ -1,0 +1,182 @@
+"""A foreign graph, reduced to layers that read and write named maps."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from mobilevision.backbone.padding import Padding
+
+Activation = Literal["linear", "relu", "relu6"]
+Array = Float32[np.ndarray, "..."]
+
+
+def explicit_padding(pads: list[list[int]]) -> Padding:
+    """Say which convention pads a 3x3 convolution like this.
+
+    Args:
+        pads: Before and after each of batch, height, width and channels; nothing where nothing is padded.
+
+    Raises:
+        ValueError: Neither does.
+    """
+    if pads == [[0, 0], [1, 1], [1, 1], [0, 0]]:
+        return "symmetric"
+    if pads == [[0, 0], [0, 1], [0, 1], [0, 0]]:
+        return "tf_same"
+    raise ValueError(f"expected 3x3 convolutions padded by (0, 1) or (1, 1) in height and width, found {pads}")
+
+
+class Norm(NamedTuple):
+    """Batch normalisation that was not folded into the filters."""
+
+    gamma: Array
+    beta: Array
+    mean: Array
+    variance: Array
+    eps: float
+
+
+class Filters(NamedTuple):
+    """A convolution, with the normalisation, bias and activation that follow it."""
+
+    weight: Float32[np.ndarray, "D C k k"]
+    depthwise: bool
+    stride: int = 1
+    dilation: int = 1
+    padding: Padding | None = None
+    """Nothing where the kernel needs none."""
+    bias: Array | None = None
+    norm: Norm | None = None
+    activation: Activation = "linear"
+
+    def describe(self) -> str:
+        """Say in a few words what it is."""
+        kernel = f"{self.weight.shape[2]}x{self.weight.shape[3]}"
+        ending = "" if self.activation == "linear" else f" with {self.activation}"
+        return f"a {kernel} {'depthwise ' if self.depthwise else ''}convolution{ending}"
+
+
+class Layer(NamedTuple):
+    """One operation on maps.
+
+    Attributes:
+        kind: ``input``, ``convolution``, ``add``, ``subtract``, ``multiply``, ``divide``, ``concat``, ``pool`` (the
+            mean of the whole map), ``pad``, ``resize`` (with aligned corners), ``sigmoid`` or ``softmax``; the file's
+            own word for any other.
+        name: What its file calls it.
+        sources: The maps it reads, constants left out.
+        output: The map it writes.
+        filters: Of a convolution.
+        constant: What an arithmetic layer of one source adds, subtracts, multiplies or divides by; height and width of
+            the ``input``, or of what is resized to.
+    """
+
+    kind: str
+    name: str
+    sources: tuple[str, ...]
+    output: str
+    filters: Filters | None = None
+    constant: np.ndarray | None = None
+
+    def describe(self) -> str:
+        """Say in a few words what it is."""
+        return self.filters.describe() if self.filters else self.kind
+
+
+class LayerGraph:
+    """The layers of a file, and who reads what.
+
+    Args:
+        layers: In any order.
+    """
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.layers = tuple(layers)
+        self._writers = {layer.output: layer for layer in self.layers}
+        self._readers: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            for source in layer.sources:
+                self._readers.setdefault(source, []).append(layer)
+
+    def readers(self, output: str) -> list[Layer]:
+        """List the layers that read a map."""
+        return self._readers.get(output, [])
+
+    def writer(self, output: str) -> Layer | None:
+        """Give the layer that writes a map, if one does."""
+        return self._writers.get(output)
+
+    def convolutions(
+        self, source: str, kernel_size: int = 1, *, depthwise: bool = False, activation: Activation = "relu6"
+    ) -> list[Layer]:
+        """List the convolutions of this form that read a map."""
+        return [
+            layer
+            for layer in self.readers(source)
+            if layer.filters
+            and layer.filters.weight.shape[2:] == (kernel_size, kernel_size)
+            and layer.filters.depthwise == depthwise
+            and layer.filters.activation == activation
+        ]
+
+    def convolution(
+        self, source: str, kernel_size: int = 1, *, depthwise: bool = False, activation: Activation = "relu6"
+    ) -> Layer:
+        """Give the only convolution of this form that reads a map.
+
+        Raises:
+            ValueError: There is none, or more than one.
+        """
+        found = self.convolutions(source, kernel_size, depthwise=depthwise, activation=activation)
+        if len(found) != 1:
+            wanted = Filters(np.empty((1, 1, kernel_size, kernel_size), np.float32), depthwise, activation=activation)
+            raise ValueError(f"expected {wanted.describe()} after {self.name(source)}, found {self.list_after(source)}")
+        return found[0]
+
+    def only(self, source: str, kind: str) -> Layer:
+        """Give the only layer of a kind that reads a map.
+
+        Raises:
+            ValueError: There is none, or more than one.
+        """
+        found = [layer for layer in self.readers(source) if layer.kind == kind]
+        if len(found) != 1:
+            raise ValueError(f"expected {kind} after {self.name(source)}, found {self.list_after(source)}")
+        return found[0]
+
+    def leads_to(self, output: str, kinds: Collection[str]) -> str | None:
+        """Give the first of ``kinds`` that anything computed from a map goes through."""
+        downstream = _reached(self.readers(output), lambda layer: self.readers(layer.output))
+        return next((layer.kind for layer in downstream if layer.kind in kinds), None)
+
+    def upstream(self, output: str) -> Iterator[Layer]:
+        """Go through the layers that a map is computed from, the nearest first."""
+
+        def writers(outputs: Iterable[str]) -> list[Layer]:
+            return [self._writers[name] for name in outputs if name in self._writers]
+
+        return _reached(writers([output]), lambda layer: writers(layer.sources))
+
+    def name(self, output: str) -> str:
+        """Give the name of the layer that writes a map, for messages."""
+        layer = self.writer(output)
+        return layer.name if layer else "the input"
+
+    def list_after(self, output: str) -> str:
+        """Say what reads a map, for messages."""
+        return ", ".join(sorted({layer.describe() for layer in self.readers(output)})) or "the end of the graph"
+
+
+def _reached(start: Iterable[Layer], following: Callable[[Layer], Iterable[Layer]]) -> Iterator[Layer]:
+    # Graphs have loops: those of the Object Detection API go over the images of a batch.
+    seen: set[str] = set()
+    queue = deque(start)
+    while queue:
+        layer = queue.popleft()
+        if layer.output not in seen:
+            seen.add(layer.output)
+            yield layer
+            queue.extend(following(layer))

@@ -1,0 +1,160 @@
+"""What a .tflite file stores: operators, and tensors as float32.
+
+Quantised tensors are dequantised: they are the numbers that the file's integers stand for.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+try:
+    import tflite
+except ModuleNotFoundError:
+    tflite = None
+
+MAGIC = b"TFL3"
+"""After the first four bytes of the file."""
+
+DTYPES: dict[int, type[np.generic]] = {
+    0: np.float32,
+    1: np.float16,
+    2: np.int32,
+    3: np.uint8,
+    4: np.int64,
+    7: np.int16,
+    9: np.int8,
+}
+"""By the number that the schema gives them."""
+
+
+class Quantization(NamedTuple):
+    """Integers stand for ``(integer - zero_point) * scale``, per tensor or along one axis."""
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int
+
+
+class Operator(NamedTuple):
+    """One operation, by the schema's own words."""
+
+    kind: str
+    inputs: list[int]
+    output: int
+    stored_options: Any
+    """A flatbuffers table, or nothing."""
+
+    def read_options(self, reader: Any) -> Any:
+        """Read the options with an object of their own class."""
+        if self.stored_options is None:
+            raise ValueError(f"a {self.kind} has lost its options")
+        reader.Init(self.stored_options.Bytes, self.stored_options.Pos)
+        return reader
+
+
+class TFLiteFile:
+    """The first graph of a .tflite file.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        ValueError: The extra that reads it is not installed, or the file's counts exceed its size.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if tflite is None:
+            raise ValueError("a .tflite file is read with an optional part: pip install 'mobilevision[import]'")
+        self._size = len(data)
+        self._model = tflite.Model.GetRootAsModel(data, 0)
+        self._check_count(self._model.SubgraphsLength(), at_least=1)
+        self._check_count(self._model.BuffersLength())
+        self._graph = self._model.Subgraphs(0)
+        self._check_count(self._graph.TensorsLength())
+        self._check_count(self._graph.InputsLength(), at_least=1)
+        self._constants: dict[int, np.ndarray | None] = {}
+
+    def operators(self) -> list[Operator]:
+        """List the operators in the order in which they run."""
+        self._check_count(self._graph.OperatorsLength())
+        return [self._operator(self._graph.Operators(index)) for index in range(self._graph.OperatorsLength())]
+
+    @property
+    def input(self) -> int:
+        """The tensor of the images."""
+        return int(self._graph.Inputs(0))
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Give the shape of a tensor."""
+        tensor = self._tensor(index)
+        self._check_count(tensor.ShapeLength())
+        return tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
+
+    def name(self, index: int) -> str:
+        """Give the name of a tensor; converters join the names of all that they merged, of which this is the first."""
+        return (self._tensor(index).Name() or b"?").decode(errors="replace").split(";")[0]
+
+    def dtype(self, index: int) -> type[np.generic]:
+        """Give the type in which a tensor is stored."""
+        number = self._tensor(index).Type()
+        if number not in DTYPES:
+            raise ValueError(f"{self.name(index)} has a type that is not understood: number {number} of the schema")
+        return DTYPES[number]
+
+    def quantization(self, index: int) -> Quantization | None:
+        """Say how a tensor is quantised, if it is."""
+        stored = self._tensor(index).Quantization()
+        if stored is None or stored.ScaleLength() == 0:
+            return None
+        if stored.DetailsType() != 0 or stored.ScaleLength() != stored.ZeroPointLength():
+            raise ValueError(f"{self.name(index)} has a quantisation that is not understood")
+        return Quantization(stored.ScaleAsNumpy(), stored.ZeroPointAsNumpy(), stored.QuantizedDimension())
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """Give the value of a tensor that the file stores: float32, or integers where they are not quantised."""
+        if index not in self._constants:
+            self._constants[index] = self._read_constant(index)
+        return self._constants[index]
+
+    def _operator(self, stored: Any) -> Operator:
+        self._check_count(stored.InputsLength())
+        self._check_count(stored.OutputsLength(), at_least=1)
+        code = self._model.OperatorCodes(stored.OpcodeIndex())
+        # Files from before the schema's version 3a know the shorter number only.
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        return Operator(
+            tflite.BUILTIN_OPCODE2NAME.get(number, f"operator {number}"),
+            [int(stored.Inputs(position)) for position in range(stored.InputsLength())],
+            int(stored.Outputs(0)),
+            stored.BuiltinOptions(),
+        )
+
+    def _read_constant(self, index: int) -> np.ndarray | None:
+        tensor = self._tensor(index)
+        if tensor.Buffer() >= self._model.BuffersLength() or tensor.Sparsity() is not None:
+            raise ValueError(f"{self.name(index)} is stored in a form that is not understood")
+        buffer = self._model.Buffers(tensor.Buffer())
+        if buffer.DataLength() == 0:
+            return None
+        stored = buffer.DataAsNumpy().view(self.dtype(index)).reshape(self.shape(index))
+        quantization = self.quantization(index)
+        if quantization is None:
+            return np.asarray(stored, np.float32 if stored.dtype.kind == "f" else None)
+        scale, zero_point = quantization.scale, quantization.zero_point.astype(np.float32)
+        if len(scale) > 1:
+            along = [len(scale) if axis == quantization.axis else 1 for axis in range(stored.ndim)]
+            scale, zero_point = scale.reshape(along), zero_point.reshape(along)
+        values: np.ndarray = stored.astype(np.float32)
+        values -= zero_point
+        values *= scale
+        return values
+
+    def _tensor(self, index: int) -> Any:
+        if not 0 <= index < self._graph.TensorsLength():
+            raise ValueError(f"the file has no tensor {index}")
+        return self._graph.Tensors(index)
+
+    def _check_count(self, count: int, at_least: int = 0) -> None:
+        # Flatbuffers checks nothing: a flipped byte would otherwise make a loop of four thousand million turns.
+        if not at_least <= count <= self._size // 4:
+            raise ValueError(f"the file says it has {count} of something, which its {self._size} bytes cannot hold")
