@@ -1,0 +1,93 @@
+"""Optimizers, weight decay and learning-rate schedules of the recipes."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, assert_never
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+OptimizerName = Literal["sgd", "adamw", "rmsprop"]
+ScheduleName = Literal["constant", "cosine", "poly", "exponential"]
+
+POLY_POWER = 0.9
+"""The power of DeepLab's schedule."""
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split the parameters: weights that decay, and norms, biases and depthwise filters that do not.
+
+    Reference: TensorFlow's recipe of the paper regularises plain convolutions and the classifier's weight only.
+    """
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for module in network.modules():
+        depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            decays = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear) and not depthwise
+            (decayed if decays else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(
+    name: OptimizerName, network: nn.Module, *, learning_rate: float, momentum: float, weight_decay: float
+) -> Optimizer:
+    """Make an optimizer over the network's trainable parameters.
+
+    Args:
+        name: ``sgd``, ``adamw`` or ``rmsprop``.
+        network: Its parameters are trained, split by :func:`parameter_groups`.
+        learning_rate: The base rate.
+        momentum: Of sgd and rmsprop; adamw keeps its own betas.
+        weight_decay: Of convolutions and linear layers.
+    """
+    groups = parameter_groups(network, weight_decay)
+    match name:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=learning_rate)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=learning_rate, momentum=momentum, alpha=0.9)
+    assert_never(name)
+
+
+def make_schedule(
+    name: ScheduleName, *, total_steps: int, steps_per_epoch: int, warmup_steps: int = 0, decay: float = 0.98
+) -> Callable[[int], float]:
+    """Give the factor on the base learning rate at every step.
+
+    A warm-up rises linearly to 1 over ``warmup_steps``; the schedule runs over what is left.
+
+    Args:
+        name: ``constant``; ``cosine`` to 0; ``poly``, DeepLab's, to 0; ``exponential``, times ``decay`` each epoch.
+        total_steps: Steps of the whole run.
+        steps_per_epoch: Steps of one epoch.
+        warmup_steps: Steps before the schedule begins.
+        decay: The factor of ``exponential``.
+
+    >>> factor = make_schedule("cosine", total_steps=10, steps_per_epoch=5, warmup_steps=2)
+    >>> [round(factor(step), 2) for step in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        match name:
+            case "constant":
+                return 1.0
+            case "cosine":
+                return 0.5 * (1.0 + math.cos(math.pi * progress))
+            case "poly":
+                return float((1.0 - progress) ** POLY_POWER)
+            case "exponential":
+                return float(decay ** (step // steps_per_epoch))
+        assert_never(name)
+
+    return factor
