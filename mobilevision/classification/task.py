@@ -1,0 +1,103 @@
+"""Train and evaluate the classifier."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobilevision.backbone.padding import Padding
+from mobilevision.classification.classifier import Classifier, mobilenet_v2
+from mobilevision.classification.metrics import TopK
+from mobilevision.classification.types import Batch
+from mobilevision.training.mean_loss import MeanLoss
+from mobilevision.training.report import Report
+from mobilevision.training.task import NetworkTask
+
+
+class ClassificationTask(NetworkTask):
+    """Train MobileNetV2 to say what a picture shows, measured by top-1 and top-5.
+
+    Args:
+        num_classes: Classes of the data; ImageNet has 1000.
+        width_mult: Channel multiplier.
+        padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
+        input_size: Side of the pictures in pixels, recorded with the weights.
+        dropout: Share of the pooled features dropped in training.
+        norm_eps: Batch normalisation's epsilon.
+        norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
+            until the running statistics are right; a short run wants 0.1.
+        label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
+        optimization: As in :class:`NetworkTask`.
+    """
+
+    monitor: ClassVar[str] = "val/top1"
+
+    network: Classifier
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        *,
+        width_mult: float = 1.0,
+        padding: Padding = "symmetric",
+        input_size: int = 224,
+        dropout: float = 0.2,
+        norm_eps: float = 1e-3,
+        norm_momentum: float = 0.003,
+        label_smoothing: float = 0.1,
+        **optimization: Any,
+    ) -> None:
+        self.save_hyperparameters()
+        super().__init__(**optimization)
+        self.label_smoothing = label_smoothing
+        self.top_k = TopK(num_classes)
+        self.mean_loss = MeanLoss()
+
+    def build_network(self) -> Classifier:
+        """Build the classifier."""
+        options = self.hparams
+        return mobilenet_v2(
+            options["num_classes"],
+            width_mult=options["width_mult"],
+            padding=options["padding"],
+            input_size=options["input_size"],
+            dropout=options["dropout"],
+            norm_eps=options["norm_eps"],
+            norm_momentum=options["norm_momentum"],
+        )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Give the loss of a batch."""
+        loss = F.cross_entropy(self.network(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Take the rows of a batch in: loss and metric from the same pass."""
+        logits = self.network(batch.images)
+        losses = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing)
+        self.mean_loss.update(losses, torch.ones_like(losses), batch.positions)
+        self.top_k.update(logits, batch.labels, batch.positions)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("test")
+
+    def _conclude(self, split: str) -> None:
+        result = self.top_k.compute()
+        figures = {"loss": float(self.mean_loss.compute()), "top1": float(result.top1), "top5": float(result.top5)}
+        for name, figure in figures.items():
+            # Every process has the same figures; their maximum is exact, which their mean is not.
+            self.log(f"{split}/{name}", figure, prog_bar=True, sync_dist=True, reduce_fx="max")
+        names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
+        per_class = zip(names, result.per_class_top1.tolist(), strict=True)
+        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images)
+        self.top_k.reset()
+        self.mean_loss.reset()

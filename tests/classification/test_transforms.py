@@ -1,0 +1,99 @@
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from mobilevision.classification.transforms import EvalTransform, TrainTransform, center_crop, resize_short_side
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """Red tells the row, green the column."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 255, height)[:, None].round()
+    image[..., 1] = np.linspace(0, 255, width)[None].round()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "resized"),
+    [(100, 200, (50, 100)), (200, 100, (100, 50)), (64, 64, (50, 50)), (10, 25, (50, 125)), (3, 5, (50, 83))],
+)
+def test_the_short_side_is_resized_and_the_aspect_stays(height, width, resized):
+    assert resize_short_side(gradient(height, width), 50).shape == (*resized, 3)
+
+
+def test_shrinking_averages_every_pixel():
+    # Single pixels on black: a filter of four pixels would find all of them or none.
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[::8, ::8] = 255
+    shrunk = resize_short_side(image, 8)
+    assert np.unique(shrunk).tolist() == [4]
+
+
+def test_the_crop_is_in_the_middle():
+    assert center_crop(gradient(4, 6), 2)[..., :2].tolist() == gradient(4, 6)[1:3, 2:4, :2].tolist()
+
+
+def test_evaluation_sees_the_middle_seven_eighths():
+    image = np.zeros((256, 512, 3), np.uint8)
+    image[16:240, 144:368] = 200
+    pixels = EvalTransform(224)(image)
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, 224, 224)
+    assert torch.all(pixels == 200)
+
+
+@pytest.mark.parametrize("size", [96, 128, 160, 192, 224])
+def test_evaluation_takes_images_of_any_size(size):
+    for height, width in ((1, 1), (7, 300), (500, 333)):
+        assert EvalTransform(size)(gradient(height, width)).shape == (3, size, size)
+
+
+def test_evaluation_is_close_to_torchvision():
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 256, (15, 20, 3)), np.ones((25, 25, 1))).astype(np.uint8)
+    reference = v2.Compose([v2.Resize(256, antialias=True), v2.CenterCrop(224)])
+    ours, theirs = EvalTransform(224)(image), reference(torch.from_numpy(image).permute(2, 0, 1))
+    assert (ours.float() - theirs.float()).abs().mean() < 2.0
+
+
+def test_the_seed_alone_decides_the_augmentation():
+    transform, image = TrainTransform(32), gradient(80, 60)
+    first = [transform(image, seed) for seed in range(4)]
+    random.seed(1)
+    torch.manual_seed(1)
+    again = [TrainTransform(32)(image, seed) for seed in reversed(range(4))]
+    assert all(torch.equal(one, other) for one, other in zip(first, reversed(again), strict=True))
+    assert len({one.numpy().tobytes() for one in first}) == 4
+
+
+def test_augmentation_crops_within_the_image_and_mirrors_half():
+    transform, image = TrainTransform(32), gradient(300, 400)
+    crops = np.stack([transform(image, seed).numpy() for seed in range(400)]).astype(float)
+    assert crops.shape == (400, 3, 32, 32)
+    rows, columns = crops[:, 0, :, 0], crops[:, 1, 0, :]
+    mirrored = columns[:, 0] > columns[:, -1]
+    assert 160 <= mirrored.sum() <= 240
+    shares = (rows[:, -1] - rows[:, 0]) * np.abs(columns[:, -1] - columns[:, 0]) / 255**2
+    # The first and the last of 32 rows lie 31/32 of the crop apart.
+    shares *= (32 / 31) ** 2
+    assert 0.07 <= shares.min() < 0.15
+    assert 0.85 < shares.max() <= 1.05
+    # Mirroring tells nothing of the crop: the two do not share their random numbers.
+    assert abs(np.corrcoef(mirrored, shares)[0, 1]) < 0.15
+
+
+def test_importing_the_transforms_asks_the_network_for_nothing():
+    code = (
+        "import sys\n"
+        "def refuse(event, args):\n"
+        "    if event.startswith(('socket.connect', 'socket.getaddrinfo', 'urllib')):\n"
+        "        sys.exit('asked the network')\n"
+        "sys.addaudithook(refuse)\n"
+        "import mobilevision.classification.transforms\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
