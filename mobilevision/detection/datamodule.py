@@ -1,0 +1,173 @@
+"""COCO, or any set in its format, as batches."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from mobilevision.detection.coco import CocoImage, CocoImages, read_coco
+from mobilevision.detection.transforms import EvalTransform, Labelled, TrainTransform, Transformed
+from mobilevision.detection.types import PADDING, Batch, Sample
+from mobilevision.images import read_image
+from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.training.loader import ResumableLoader
+from mobilevision.training.sampling import SampleKey, sample_seed
+
+
+class CocoDataset(Dataset[Sample]):
+    """The pictures of a set, read and transformed when they are asked for.
+
+    Args:
+        images: What the set holds.
+        transform: For training or for evaluation.
+        seed: With epoch and place it decides the randomness of each picture.
+    """
+
+    def __init__(self, images: CocoImages, transform: Callable[[Labelled, int], Transformed], seed: int) -> None:
+        self.images = images
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """Give one picture.
+
+        Raises:
+            ValueError: It does not decode, or has another size than the annotations say.
+        """
+        entry = self.images[key.sample]
+        labelled = Labelled(read_picture(entry), entry.boxes, entry.labels)
+        transformed = self.transform(labelled, sample_seed(self.seed, key))
+        return Sample(
+            image=transformed.image,
+            boxes=transformed.boxes,
+            labels=transformed.labels,
+            size=entry.size,
+            position=key.sample,
+            truth=entry.truth,
+        )
+
+
+class CocoDataModule(ImageDataModule):
+    """Pictures with boxes: COCO 2017 in its own layout, or any set with a COCO annotation file.
+
+    Crowds are evaluated as COCO does and not trained on; images without objects are trained on. After :meth:`setup`,
+    ``category_ids`` are the file's own ids of the labels, by which a result file names them.
+
+    Args:
+        root: Folder of the set.
+        train_images: Folder of the training pictures, in ``root``.
+        val_images: Folder of the validation pictures, in ``root``.
+        train_annotations: COCO JSON of the training pictures, in ``root``.
+        val_annotations: COCO JSON of the validation pictures, in ``root``.
+        classes: The categories to keep, by name; all of them where None.
+        input_size: Side of the pictures given to the network, in pixels.
+        crop: Whether to train on random crops, see ``crop_randomly``.
+        flip: Whether to mirror every other training picture.
+        photometric: Whether to change the colours of training pictures.
+        batch_size: Pictures in a batch of one process.
+        num_workers: Processes that read and augment; 0 reads in the training process.
+        seed: With epoch and index it decides order and augmentation of every picture.
+        skip_broken: Leave out pictures that do not decode and boxes that are broken, with a count, instead of stopping.
+    """
+
+    category_ids: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        train_images: str = "train2017",
+        val_images: str = "val2017",
+        train_annotations: str = "annotations/instances_train2017.json",
+        val_annotations: str = "annotations/instances_val2017.json",
+        classes: list[str] | None = None,
+        input_size: int = 320,
+        crop: bool = True,
+        flip: bool = True,
+        photometric: bool = False,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        seed: int = 0,
+        skip_broken: bool = False,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken)
+        self.root = Path(root)
+        self.train_parts = self.root / train_annotations, self.root / train_images
+        self.val_parts = self.root / val_annotations, self.root / val_images
+        self.classes = classes
+        self.input_size = input_size
+        self.train_transform = TrainTransform(input_size, crop=crop, flip=flip, photometric=photometric)
+
+    def setup(self, stage: str) -> None:
+        """Read the annotations that ``stage`` needs.
+
+        Raises:
+            FileNotFoundError: A part of the set is missing; the message says what is expected.
+            ValueError: An annotation file is not COCO or has a broken box, or training and validation name different
+                categories.
+        """
+        val = self._read(*self.val_parts)
+        self.class_names = val.annotations.class_names
+        self.category_ids = val.annotations.category_ids
+        self.val_set = CocoDataset(val, EvalTransform(self.input_size).with_boxes, self.seed)
+        if stage == "fit":
+            train = self._read(*self.train_parts)
+            if train.annotations.class_names != self.class_names:
+                raise ValueError(f"{self.train_parts[0]} and {self.val_parts[0]} must have the same categories")
+            self.train_set = CocoDataset(train, self.train_transform, self.seed)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Give the shuffled, augmented training batches."""
+        return self.train_loader(self.train_set, collate)
+
+    def val_dataloader(self) -> ResumableLoader:
+        """Give the validation batches."""
+        return self.eval_loader(self.val_set, collate)
+
+    def test_dataloader(self) -> ResumableLoader:
+        """Give the validation batches: the boxes of COCO's test set are not public."""
+        return self.val_dataloader()
+
+    def _read(self, annotations: Path, folder: Path) -> CocoImages:
+        for part in (annotations, folder):
+            if not part.exists():
+                expected = ", ".join(str(path) for path in (*self.train_parts, *self.val_parts))
+                raise FileNotFoundError(f"{part} not found: expected {expected}")
+        images = read_coco(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
+        if self.skip_broken:
+            images = images.only(self.drop_broken(images.paths))
+        if not len(images):
+            raise ValueError(f"{annotations} names no picture that can be read")
+        return images
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put samples into a batch: boxes padded, pixels in memory as they were decoded, the channels last."""
+    return Batch(
+        images=torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2),
+        boxes=pad_sequence([sample.boxes for sample in samples], batch_first=True),
+        labels=pad_sequence([sample.labels for sample in samples], batch_first=True, padding_value=PADDING),
+        sizes=torch.tensor([sample.size for sample in samples]),
+        positions=torch.tensor([sample.position for sample in samples]),
+        truths=tuple(sample.truth for sample in samples),
+    )
+
+
+def read_picture(entry: CocoImage) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture of the size that its boxes are made for.
+
+    Raises:
+        ValueError: It does not decode, or has another size than the annotations say.
+    """
+    image = read_image(entry.path)
+    (height, width), (stated_height, stated_width) = image.shape[:2], entry.size
+    if (height, width) != entry.size:
+        raise ValueError(f"{entry.path} is {width}x{height} pixels, its annotation says {stated_width}x{stated_height}")
+    return image

@@ -1,0 +1,181 @@
+"""From scores and boxes of every anchor to the objects of an image."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from mobilevision.detection.boxes import clip_boxes, pairwise_iou
+from mobilevision.detection.types import PADDING, Detections, PaddedDetections
+
+BLOCK = 256
+"""Candidates that are looked at together: a block costs its square, and the first one or two mostly suffice."""
+
+FETCH = 4 * BLOCK
+"""Candidates that are sorted at first; eight times as many when they do not suffice."""
+
+INDEX_BITS = 32
+INDEX_MASK = (1 << INDEX_BITS) - 1
+NO_CANDIDATE = -1
+
+
+def select_detections(
+    boxes: Float[Tensor, "B A 4"],
+    scores: Float[Tensor, "B A C"],
+    *,
+    score_threshold: float = 1e-8,
+    iou_threshold: float = 0.6,
+    max_per_class: int = 100,
+    max_per_image: int = 100,
+) -> PaddedDetections:
+    """Threshold, suppress overlapping boxes of the same class, keep the best.
+
+    The result is that of going through each class's boxes by falling score, of equal scores the lower anchor first, and
+    keeping those that overlap no kept one by more than ``iou_threshold``; then of merging the classes by falling score,
+    of equal scores the lower class first. Greedy suppression never looks back, so all classes are gone through at once,
+    block by block from the best score on, until every image is full or has no candidate left.
+
+    Args:
+        boxes: In pixels, one for each anchor.
+        scores: At least 0; NaN is below every threshold.
+        score_threshold: Boxes that do not score more are no candidates.
+        iou_threshold: The largest intersection over union of two boxes of a class.
+        max_per_class: Detections of one class in an image, at most.
+        max_per_image: Detections of an image, at most.
+
+    Returns:
+        As many columns as the fullest image has detections.
+
+    Raises:
+        ValueError: ``score_threshold`` is below 0, ``iou_threshold`` not in [0, 1], or a maximum below 1.
+
+    Reference: TensorFlow Object Detection API, ``post_processing.py``; the arithmetic of the overlap is that of
+    ``torchvision.ops.nms``.
+    """
+    _check_options(score_threshold, iou_threshold, max_per_class, max_per_image)
+    keys = _sort_keys(scores.float(), score_threshold)
+    batch, num_keys = keys.shape
+    kept = PaddedDetections(boxes.new_zeros(batch, 0, 4), boxes.new_zeros(batch, 0), keys.new_zeros(batch, 0))
+    fetched = min(FETCH, num_keys)
+    ranked = keys.topk(fetched).values
+    start = 0
+    while start < num_keys:
+        if start == fetched:
+            fetched = min(8 * fetched, num_keys)
+            ranked = keys.topk(fetched).values
+        stop = min(start + BLOCK, fetched)
+        block = _candidates(ranked[:, start:stop], boxes)
+        new = _survivors(kept, block, iou_threshold, max_per_class)
+        kept = _compact(kept, block._replace(labels=block.labels.masked_fill(~new, PADDING)), max_per_image)
+        full = (kept.labels != PADDING).sum(dim=1) >= max_per_image
+        if bool((full | (ranked[:, stop - 1] == NO_CANDIDATE)).all()):
+            break
+        start = stop
+    return kept
+
+
+def clip_detections(detections: PaddedDetections, input_size: int) -> PaddedDetections:
+    """Clip boxes to the network's input and drop those that end without area."""
+    boxes = clip_boxes(detections.boxes, input_size, input_size)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    labels = detections.labels.masked_fill((sides <= 0).any(dim=-1), PADDING)
+    nothing = PaddedDetections(boxes[:, :0], detections.scores[:, :0], labels[:, :0])
+    return _compact(nothing, PaddedDetections(boxes, detections.scores, labels), labels.shape[1])
+
+
+def rescale_detections(
+    detections: PaddedDetections, sizes: Int64[Tensor, "B 2"], input_size: int
+) -> tuple[Detections, ...]:
+    """Turn a batch's detections into each image's own, boxes in pixels of the file; ``sizes`` are (height, width)."""
+    scales = (sizes.to(detections.boxes.dtype) / input_size)[:, None, [1, 0, 1, 0]]
+    boxes = detections.boxes * scales
+    counts = (detections.labels != PADDING).sum(dim=1).tolist()
+    return tuple(
+        Detections(image_boxes[:count], scores[:count], labels[:count])
+        for image_boxes, scores, labels, count in zip(boxes, detections.scores, detections.labels, counts, strict=True)
+    )
+
+
+def _check_options(score_threshold: float, iou_threshold: float, max_per_class: int, max_per_image: int) -> None:
+    if not score_threshold >= 0:
+        raise ValueError(f"score_threshold must be at least 0, got {score_threshold}")
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must be in [0, 1], got {iou_threshold}")
+    for name, value in (("max_per_class", max_per_class), ("max_per_image", max_per_image)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _sort_keys(scores: Float[Tensor, "B A C"], score_threshold: float) -> Int64[Tensor, "B AC"]:
+    # Floats of one sign compare as their bits do. With the place in the low half no two keys are equal, so that
+    # sorting has one result, whatever the device.
+    num_anchors, num_classes = scores.shape[1:]
+    anchors = torch.arange(num_anchors, device=scores.device)[:, None]
+    classes = torch.arange(num_classes, device=scores.device)
+    places = INDEX_MASK - (classes * num_anchors + anchors)
+    keys = scores.contiguous().view(torch.int32).long().bitwise_left_shift_(INDEX_BITS).add_(places)
+    return keys.masked_fill_(~(scores > score_threshold), NO_CANDIDATE).flatten(1)
+
+
+def _candidates(keys: Int64[Tensor, "B K"], boxes: Float[Tensor, "B A 4"]) -> PaddedDetections:
+    num_anchors = boxes.shape[1]
+    exists = keys != NO_CANDIDATE
+    places = (INDEX_MASK - (keys & INDEX_MASK)).masked_fill_(~exists, 0)
+    scores = (keys >> INDEX_BITS).to(torch.int32).view(torch.float32)
+    anchors = (places % num_anchors)[..., None].expand(-1, -1, 4)
+    labels = (places // num_anchors).masked_fill_(~exists, PADDING)
+    return PaddedDetections(boxes.gather(1, anchors), scores, labels)
+
+
+def _survivors(
+    kept: PaddedDetections, block: PaddedDetections, iou_threshold: float, max_per_class: int
+) -> Bool[Tensor, "B K"]:
+    exists = block.labels != PADDING
+    same_as_kept = block.labels[:, :, None] == kept.labels[:, None, :]
+    overlaps_kept = _overlap(block.boxes, kept.boxes, iou_threshold) & same_as_kept
+    open_still = exists & ~overlaps_kept.any(dim=2)
+
+    earlier = torch.ones(exists.shape[1], exists.shape[1], dtype=torch.bool, device=exists.device).tril(-1)
+    same = (block.labels[:, :, None] == block.labels[:, None, :]) & earlier
+    suppresses = _overlap(block.boxes, block.boxes, iou_threshold) & same
+    survives = open_still
+    while True:
+        # Every round settles at least one more candidate behind those that are settled; a few rounds settle all.
+        settled = open_still & ~(suppresses & survives[:, None, :]).any(dim=2)
+        if torch.equal(settled, survives):
+            break
+        survives = settled
+    rank_in_class = same_as_kept.sum(dim=2) + (same & survives[:, None, :]).sum(dim=2)
+    return survives & (rank_in_class < max_per_class)
+
+
+def _overlap(
+    boxes: Float[Tensor, "B N 4"], others: Float[Tensor, "B M 4"], iou_threshold: float
+) -> Bool[Tensor, "B N M"]:
+    return pairwise_iou(boxes, others) > _round_down(iou_threshold)
+
+
+def _round_down(threshold: float) -> float:
+    """Give the largest float32 that is not above ``threshold``: what is above the one is above the other.
+
+    A comparison would round it to the nearest. Then the 3 / 5 of two boxes on whole pixels were not above 0.6, as it is
+    in torchvision's kernel, which compares in double precision.
+    """
+    nearest = torch.tensor(threshold, dtype=torch.float32)
+    below = torch.nextafter(nearest, torch.tensor(-math.inf))
+    return float(nearest if nearest.item() <= threshold else below)
+
+
+def _compact(first: PaddedDetections, second: PaddedDetections, most: int) -> PaddedDetections:
+    """Put the second behind the first, padding last, and cut to ``most`` and to what the fullest image needs."""
+    boxes, scores, labels = (torch.cat(pair, dim=1) for pair in zip(first, second, strict=True))
+    is_padding = labels == PADDING
+    fullest = int((~is_padding).sum(dim=1).max()) if labels.numel() else 0
+    order = torch.argsort(is_padding.to(torch.uint8), dim=1, stable=True)[:, : min(most, fullest)]
+    padding = is_padding.gather(1, order)
+    return PaddedDetections(
+        boxes.gather(1, order[..., None].expand(-1, -1, 4)).masked_fill(padding[..., None], 0.0),
+        scores.gather(1, order).masked_fill(padding, 0.0),
+        labels.gather(1, order),
+    )

@@ -1,0 +1,151 @@
+"""Train and evaluate the detector."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mobilevision.backbone.padding import Padding
+from mobilevision.detection.boxes import decode_boxes
+from mobilevision.detection.loss import MultiboxLoss, multibox_loss
+from mobilevision.detection.metrics import CocoMeanAP
+from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
+from mobilevision.detection.ssdlite import PresetName, SSDLite, ssdlite_mobilenet_v2
+from mobilevision.detection.types import Batch, Detections, RawPredictions, ScoreFunction
+from mobilevision.training.mean_loss import MeanLoss
+from mobilevision.training.report import Report
+from mobilevision.training.task import NetworkTask
+
+
+class DetectionTask(NetworkTask):
+    """Train SSDLite to find objects, measured by COCO's mean average precision.
+
+    Args:
+        num_classes: Classes of objects, without background; COCO has 80.
+        preset: ``paper320`` or ``tf300``, see :func:`ssdlite_mobilenet_v2`.
+        input_size: Side of the images in pixels; the preset's where None.
+        width_mult: Channel multiplier.
+        padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
+        score_function: ``sigmoid`` or ``softmax``, in the loss and for the scores.
+        norm_eps: Batch normalisation's epsilon in the backbone.
+        norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The recipe's 3e-4 needs some
+            ten thousand steps until the running statistics are right; a short run wants 0.03 or more.
+        head_norm_momentum: Likewise in the extra layers and the predictors.
+        score_threshold: Boxes that do not score more are no detections.
+        iou_threshold: The largest overlap of two detections of a class.
+        max_per_class: Detections of one class in an image, at most.
+        max_per_image: Detections of an image, at most; COCO counts 100.
+        optimization: As in :class:`NetworkTask`.
+    """
+
+    monitor: ClassVar[str] = "val/map"
+
+    network: SSDLite
+
+    def __init__(
+        self,
+        num_classes: int = 80,
+        *,
+        preset: PresetName = "paper320",
+        input_size: int | None = None,
+        width_mult: float = 1.0,
+        padding: Padding = "symmetric",
+        score_function: ScoreFunction = "sigmoid",
+        norm_eps: float = 1e-3,
+        norm_momentum: float = 3e-4,
+        head_norm_momentum: float = 3e-4,
+        score_threshold: float = 1e-8,
+        iou_threshold: float = 0.6,
+        max_per_class: int = 100,
+        max_per_image: int = 100,
+        **optimization: Any,
+    ) -> None:
+        self.save_hyperparameters()
+        super().__init__(**optimization)
+        self.score_threshold = score_threshold
+        self.iou_threshold = iou_threshold
+        self.max_per_class = max_per_class
+        self.max_per_image = max_per_image
+        self.mean_ap = CocoMeanAP(num_classes)
+        self.mean_loss = MeanLoss()
+
+    def build_network(self) -> SSDLite:
+        """Build the detector."""
+        options = self.hparams
+        return ssdlite_mobilenet_v2(
+            options["num_classes"],
+            preset=options["preset"],
+            input_size=options["input_size"],
+            width_mult=options["width_mult"],
+            padding=options["padding"],
+            score_function=options["score_function"],
+            norm_eps=options["norm_eps"],
+            norm_momentum=options["norm_momentum"],
+            head_norm_momentum=options["head_norm_momentum"],
+        )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Give the loss of a batch."""
+        losses = self._losses(self.network(batch.images), batch)
+        num_positives = losses.num_positives.sum().clamp(min=1)
+        parts = {
+            "train/localization": losses.localization.sum() / num_positives,
+            "train/classification": losses.classification.sum() / num_positives,
+        }
+        self.log("train/loss", losses.total, prog_bar=True, batch_size=len(batch.images))
+        self.log_dict(parts, batch_size=len(batch.images))
+        return losses.total
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Take the rows of a batch in: loss and metric from the same pass."""
+        predictions = self.network(batch.images)
+        losses = self._losses(predictions, batch)
+        self.mean_loss.update(losses.localization + losses.classification, losses.num_positives, batch.positions)
+        self.mean_ap.update(batch.positions, self._detect(predictions, batch), batch.truths)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("test")
+
+    def _losses(self, predictions: RawPredictions, batch: Batch) -> MultiboxLoss:
+        return multibox_loss(
+            predictions,
+            batch.boxes,
+            batch.labels,
+            self.network.anchors,
+            score_function=self.network.score_function,
+        )
+
+    def _detect(self, predictions: RawPredictions, batch: Batch) -> tuple[Detections, ...]:
+        selected = select_detections(
+            decode_boxes(predictions.offsets, self.network.anchors),
+            self.network.scores(predictions.logits),
+            score_threshold=self.score_threshold,
+            iou_threshold=self.iou_threshold,
+            max_per_class=self.max_per_class,
+            max_per_image=self.max_per_image,
+        )
+        size = self.network.input_size
+        return rescale_detections(clip_detections(selected, size), batch.sizes, size)
+
+    def _conclude(self, split: str) -> None:
+        measured = self.mean_ap.compute()
+        figures = {"loss": float(self.mean_loss.compute()), **measured.figures}
+        for name, figure in figures.items():
+            # Every process has the same figures; their maximum is exact, which their mean is not.
+            shown = name in ("loss", "map", "map_50")
+            self.log(f"{split}/{name}", figure, prog_bar=shown, sync_dist=True, reduce_fx="max")
+        names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
+        columns = zip(names, measured.map_per_class, measured.map_50_per_class, strict=True)
+        self.report = Report(
+            figures=figures,
+            per_class={name: {"map": mean_ap, "map_50": ap_50} for name, mean_ap, ap_50 in columns},
+            num_images=measured.num_images,
+        )
+        self.mean_ap.reset()
+        self.mean_loss.reset()

@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+
+from mobilevision.detection.coco import find_broken_boxes, read_coco
+
+
+def read(coco, **options):
+    return read_coco(coco.write().annotations, coco.images, **options)
+
+
+def test_pictures_come_in_ascending_order_of_their_ids_with_sizes_and_files(coco):
+    images = read(coco)
+    assert [entry.size for entry in images] == [(90, 50), (60, 80), (64, 64)]
+    assert images.paths == [coco.images / f"{image_id:012}.png" for image_id in (3, 7, 12)]
+    assert [entry.path for entry in images] == images.paths
+
+
+def test_boxes_become_corners_clipped_to_their_picture(coco):
+    entry = read(coco)[1]
+    np.testing.assert_array_equal(entry.boxes, np.array([[10, 20, 40, 45], [60, 30, 80, 50.5]], np.float32))
+    assert entry.labels.tolist() == [1, 0]
+
+
+def test_crowds_are_evaluated_and_not_trained_on(coco):
+    entry = read(coco)[1]
+    assert entry.truth.crowd.tolist() == [False, True, False]
+    assert [40, 5, 60, 15] not in entry.boxes.tolist()
+
+
+def test_the_truth_is_what_the_file_says_unclipped(coco):
+    assert read(coco)[1].truth.boxes_xywh[2].tolist() == [60, 30, 25, 20.5]
+
+
+def test_a_picture_without_objects_stays_in_the_set(coco):
+    entry = read(coco)[2]
+    assert entry.boxes.shape == (0, 4)
+    assert entry.labels.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("box", "fault"),
+    [
+        ([10, 20, 0, 25], "has no size"),
+        ([10, 20, 30, 0], "has no size"),
+        ([10, 20, -30, 25], "has no size"),
+        ([90, 20, 30, 25], "lies outside its image of 80x60"),
+        ([-40, 20, 30, 25], "lies outside its image of 80x60"),
+        ([30, 20, 60, 90], "lies outside its image of 80x60"),
+    ],
+)
+def test_a_broken_box_is_named_with_file_image_and_annotation(coco, box, fault):
+    coco.data["annotations"][0]["bbox"] = box
+    with pytest.raises(
+        ValueError, match=f"annotation 1, image 7, {fault}; broken boxes: 1; data.skip_broken"
+    ) as refusal:
+        read(coco)
+    assert str(coco.annotations) in str(refusal.value)
+    assert str(box) in str(refusal.value).replace(".0", "")
+
+
+def test_broken_boxes_are_left_out_and_counted_if_so_asked(coco):
+    coco.data["annotations"][0]["bbox"] = [10, 20, 0, 25]
+    coco.data["annotations"][1]["bbox"] = [500, 0, 50, 90]
+    with pytest.warns(
+        UserWarning, match="left out 2 of 4 boxes as broken, first .* annotation 2, image 3, lies outside"
+    ):
+        images = read(coco, skip_broken=True)
+    assert [len(entry.boxes) for entry in images] == [0, 1, 0]
+    assert [len(entry.truth.labels) for entry in images] == [0, 2, 0]
+
+
+def test_a_box_half_inside_its_picture_is_clipped(coco):
+    coco.data["annotations"][0]["bbox"] = [60, 0, 40, 60]
+    assert read(coco)[1].boxes[0].tolist() == [60, 0, 80, 60]
+
+
+def test_a_box_thinner_than_a_pixel_is_evaluated_and_not_trained_on(coco):
+    coco.data["annotations"][0]["bbox"] = [10, 20, 30, 0.5]
+    with pytest.warns(UserWarning, match="1 boxes are thinner than a pixel and not trained on"):
+        entry = read(coco)[1]
+    assert len(entry.boxes) == 1
+    assert len(entry.truth.labels) == 3
+
+
+def test_the_published_train2017_is_not_refused_for_its_two_objects_without_height(coco):
+    coco.data["images"][0]["id"] = 200365
+    for annotation in coco.data["annotations"]:
+        annotation["image_id"] = 200365
+    coco.data["annotations"][0]["bbox"] = [29.65, 38.33, 1.03, 0.0]
+    with pytest.warns(UserWarning, match="1 boxes are thinner than a pixel"):
+        images = read(coco)
+    assert [len(entry.boxes) for entry in images] == [0, 0, 2]
+
+
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_no_box_of_real_coco_is_broken(shared, split):
+    folder = shared / "data/coco-mini"
+    images = read_coco(folder / f"annotations/instances_{split}.json", folder / split)
+    assert not find_broken_boxes(images.annotations).any()
+    assert images.trained.sum() == (~images.annotations.crowd).sum()
+    assert {len(entry.labels) > 0 for entry in images} == {True, False}
+
+
+def test_missing_pictures_are_counted_and_the_first_named(coco):
+    coco.write()
+    for image_id in (3, 12):
+        (coco.images / f"{image_id:012}.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks 2 of the 3 .*first 000000000003\.png, 000000000012\.png"):
+        read_coco(coco.annotations, coco.images)
+
+
+def test_pictures_in_folders_of_the_folder_are_found(coco):
+    (coco.images / "kites").mkdir()
+    coco.data["images"][0]["file_name"] = "kites/7.png"
+    for split in ("train2017", "val2017"):
+        (coco.root / split / "kites").mkdir(exist_ok=True)
+    assert read(coco)[1].path == coco.images / "kites/7.png"
+
+
+def test_some_of_the_pictures_can_be_kept_in_their_order(coco):
+    images = read(coco)
+    kept = images.only([images.paths[2], images.paths[1]])
+    assert [entry.path for entry in kept] == images.paths[1:]
+    assert len(kept) == 2
+    assert kept[0].labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("file_name", "image 7 has no 'file_name'"), ("height", "height must be a finite number, got None in")],
+)
+def test_a_picture_without_name_or_size_is_refused(coco, key, message):
+    del coco.data["images"][0][key]
+    coco.annotations.write_text(json.dumps(coco.data))
+    with pytest.raises(ValueError, match=message):
+        read_coco(coco.annotations, coco.images)
