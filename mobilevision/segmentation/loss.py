@@ -1,0 +1,39 @@
+"""The segmenter's loss: cross-entropy over the pixels that count."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobilevision.segmentation.geometry import upsample_logits
+from mobilevision.segmentation.types import IGNORE_INDEX
+
+
+class SegmentationLoss(NamedTuple):
+    """The cross-entropy, summed over each image's pixels."""
+
+    sums: Float[Tensor, " B"]
+    num_pixels: Int64[Tensor, " B"]
+    """Those that are not ``IGNORE_INDEX``."""
+
+    @property
+    def total(self) -> Float[Tensor, ""]:
+        """The scalar to train on: the mean over all kept pixels of the batch, 0 where there are none."""
+        return self.sums.sum() / self.num_pixels.sum().clamp(min=1)
+
+
+def segmentation_loss(logits: Float[Tensor, "B C h w"], masks: UInt8[Tensor, "B H W"]) -> SegmentationLoss:
+    """Compare logits with masks at the size of the masks.
+
+    Args:
+        logits: At any size, such as the output stride's; they are interpolated in float32, corners on corners.
+        masks: Classes, or ``IGNORE_INDEX``.
+
+    Reference: Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", section 4.1: the logits are
+    enlarged rather than the masks made smaller, which would lose fine annotations.
+    """
+    height, width = masks.shape[-2:]
+    enlarged = upsample_logits(logits.float(), (height, width))
+    losses = F.cross_entropy(enlarged, masks.long(), ignore_index=IGNORE_INDEX, reduction="none")
+    return SegmentationLoss(losses.sum(dim=(1, 2)), (masks != IGNORE_INDEX).sum(dim=(1, 2)))

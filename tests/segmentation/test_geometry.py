@@ -1,0 +1,62 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mobilevision.segmentation.geometry import fit_size, pick_classes, restore_logits, upsample_logits
+
+SIDES = st.integers(1, 3000)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((375, 500), (375, 500)),
+        ((513, 513), (513, 513)),
+        ((514, 100), (513, 100)),
+        ((1026, 2052), (256, 513)),
+        ((4000, 1), (513, 1)),
+    ],
+)
+def test_a_picture_keeps_its_size_unless_its_long_side_has_to_shrink(size, expected):
+    assert fit_size(size, 513) == expected
+
+
+@given(height=SIDES, width=SIDES, input_size=st.integers(1, 600))
+def test_a_fitted_picture_fits_and_is_not_empty(height, width, input_size):
+    fitted = fit_size((height, width), input_size)
+    assert 1 <= min(fitted) <= max(fitted) <= input_size
+    assert max(fitted) == min(input_size, max(height, width))
+
+
+def test_enlarging_is_linear_between_the_corners():
+    logits = torch.tensor([[[[0.0, 4.0]]]])
+    assert upsample_logits(logits, (2, 5)).tolist() == [[[[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]]]
+
+
+def test_logits_of_a_picture_that_fits_are_enlarged_to_the_square_and_cut():
+    coarse = torch.randn(3, 5, 5)
+    expected = F.interpolate(coarse[None], size=(65, 65), mode="bilinear", align_corners=True)[0, :, :40, :50]
+    torch.testing.assert_close(restore_logits(coarse, 65, (40, 50)), expected)
+
+
+def test_logits_of_a_picture_that_was_scaled_come_back_at_the_size_of_its_file():
+    coarse = torch.zeros(2, 5, 5)
+    coarse[1, :, 3:] = 1.0
+
+    logits = restore_logits(coarse, 65, (130, 260))
+
+    assert logits.shape == (2, 130, 260)
+    # The map steps from 0 to 1 between columns 32 and 48 of 65, which are 130 and 194 of the file's 260.
+    assert logits[1, :, :130].max() < 0.02
+    assert logits[1, :, 196:].min() == 1.0
+
+
+def test_half_precision_is_enlarged_in_float32():
+    assert restore_logits(torch.zeros(2, 3, 3, dtype=torch.bfloat16), 33, (20, 20)).dtype == torch.float32
+
+
+def test_every_pixel_gets_its_best_class_and_the_first_of_equals():
+    logits = torch.tensor([[[1.0, 0.0, 2.0]], [[3.0, 0.0, 2.0]], [[2.0, 0.0, 1.0]]])
+    assert pick_classes(logits).tolist() == [[1, 0, 0]]

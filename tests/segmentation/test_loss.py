@@ -1,0 +1,52 @@
+import math
+
+import torch
+from torch.nn import functional as F
+
+from mobilevision.segmentation.loss import segmentation_loss
+from mobilevision.segmentation.types import IGNORE_INDEX
+
+
+def random_masks(*shape, num_classes):
+    return torch.randint(0, num_classes, shape, dtype=torch.uint8)
+
+
+def test_equal_logits_cost_the_logarithm_of_the_number_of_classes():
+    loss = segmentation_loss(torch.zeros(2, 4, 3, 3), random_masks(2, 3, 3, num_classes=4))
+    torch.testing.assert_close(loss.sums, torch.full((2,), 9 * math.log(4)))
+    torch.testing.assert_close(loss.total, torch.tensor(math.log(4)))
+
+
+def test_only_kept_pixels_count_and_all_images_share_one_denominator():
+    logits = torch.tensor([[[[0.0, 0.0]], [[0.0, 9.0]]], [[[0.0, 0.0]], [[2.0, -3.0]]]])
+    masks = torch.tensor([[[0, IGNORE_INDEX]], [[1, 0]]], dtype=torch.uint8)
+
+    loss = segmentation_loss(logits, masks)
+
+    first, second = math.log(2), math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-3))
+    torch.testing.assert_close(loss.sums, torch.tensor([first, second]))
+    assert loss.num_pixels.tolist() == [1, 2]
+    torch.testing.assert_close(loss.total, torch.tensor((first + second) / 3))
+
+
+def test_a_map_is_enlarged_to_the_masks_with_corners_on_corners():
+    logits, masks = torch.randn(2, 5, 3, 3), random_masks(2, 33, 33, num_classes=5)
+    masks[0, :10] = IGNORE_INDEX
+    enlarged = F.interpolate(logits, size=(33, 33), mode="bilinear", align_corners=True)
+    expected = F.cross_entropy(enlarged, masks.long(), ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(segmentation_loss(logits, masks).total, expected)
+
+
+def test_a_batch_without_any_kept_pixel_costs_nothing_and_moves_nothing():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((2, 8, 8), IGNORE_INDEX, dtype=torch.uint8))
+    loss.total.backward()
+    assert loss.total.item() == 0.0
+    assert loss.num_pixels.tolist() == [0, 0]
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits = torch.zeros(1, 2, 300, 300, dtype=torch.float16)
+    loss = segmentation_loss(logits, torch.zeros(1, 300, 300, dtype=torch.uint8))
+    torch.testing.assert_close(loss.sums, torch.tensor([90_000 * math.log(2)]))
