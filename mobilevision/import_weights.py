@@ -1,0 +1,82 @@
+"""Take over a network that another program has trained."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from mobilevision.backbone.image_network import ImageNetwork
+from mobilevision.images import find_images, read_image
+from mobilevision.models import build_network
+from mobilevision.weights.background import drop_background
+from mobilevision.weights.calibrate import calibrate
+from mobilevision.weights.file import read_weights
+
+CALIBRATION_BATCH = 16
+
+
+class ImportedNetwork(NamedTuple):
+    """A network, and where it comes from as :func:`save_weights` keeps it."""
+
+    network: ImageNetwork
+    provenance: dict[str, str]
+
+
+def import_network(
+    source: str | Path,
+    *,
+    without_background: bool = False,
+    class_names: Sequence[str] = (),
+    calibration_folder: str | Path | None = None,
+    num_calibration_images: int = 256,
+) -> ImportedNetwork:
+    """Read a weights file of any kind and build the network that computes what its original does.
+
+    Args:
+        source: As ``pretrained`` of :func:`get_model`.
+        without_background: Leave out the first class of a classifier, which TensorFlow's have for the background.
+        class_names: As many as there are classes then, or none to keep the file's own.
+        calibration_folder: Pictures like those the network will be trained on. A file whose normalisation was folded
+            into its filters, as .tflite files are, predicts without them but cannot be trained on.
+        num_calibration_images: How many of them are looked at, evenly spread over their sorted paths.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not understood, is no classifier with a background, has another number of classes than names,
+            or there are no pictures to calibrate with.
+    """
+    weights = read_weights(source)
+    if without_background:
+        weights = drop_background(weights)
+    network = build_network(weights, source)
+    provenance = dict(weights.card.provenance)
+    if class_names:
+        if len(class_names) != network.num_classes:
+            raise ValueError(f"class_names must be {network.num_classes} for {source}, got {len(class_names)}")
+        network.class_names = tuple(class_names)
+    if calibration_folder is not None:
+        paths = _spread(find_images(calibration_folder), num_calibration_images)
+        if not paths:
+            raise ValueError(f"calibration_folder must hold pictures, got {calibration_folder}")
+        calibrate(network, _batches(paths, network.input_size))
+        provenance["calibrated"] = f"on {len(paths)} pictures of {Path(calibration_folder).name}"
+    return ImportedNetwork(network, provenance)
+
+
+def _spread(paths: list[Path], count: int) -> list[Path]:
+    places = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[place] for place in places]
+
+
+def _batches(paths: list[Path], side: int) -> Iterator[UInt8[Tensor, "B 3 S S"]]:
+    for start in range(0, len(paths), CALIBRATION_BATCH):
+        pictures = [
+            cv2.resize(read_image(path), (side, side), interpolation=cv2.INTER_AREA)
+            for path in paths[start : start + CALIBRATION_BATCH]
+        ]
+        yield torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)

@@ -1,0 +1,109 @@
+"""Build a network by its name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from mobilevision.backbone.image_network import ImageNetwork, Scalar
+from mobilevision.classification import mobilenet_v2
+from mobilevision.detection import ssdlite_mobilenet_v2
+from mobilevision.segmentation import deeplabv3_mobilenet_v2
+from mobilevision.weights.card import Weights
+from mobilevision.weights.file import fill_network, read_weights
+
+NetworkFunction = Callable[..., ImageNetwork]
+
+MODELS: Mapping[str, NetworkFunction] = {
+    "mobilenet_v2": mobilenet_v2,
+    "ssdlite_mobilenet_v2": ssdlite_mobilenet_v2,
+    "deeplabv3_mobilenet_v2": deeplabv3_mobilenet_v2,
+}
+
+
+def list_models() -> list[str]:
+    """List the names that :func:`get_model` knows."""
+    return list(MODELS)
+
+
+def find_model(name: str) -> NetworkFunction:
+    """Give the function that builds the network called ``name``.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
+    return MODELS[name]
+
+
+def get_model(name: str, pretrained: bool | str | Path = False, **options: Scalar) -> ImageNetwork:
+    """Build a network, with fresh weights or those of a file, in channels_last memory format.
+
+    Args:
+        name: One of :func:`list_models`.
+        pretrained: A weights file: safetensors of this library, a checkpoint of its training, or a network of
+            TensorFlow's (.tflite, or a frozen graph). The file says with which options its network is built. False
+            leaves the weights as they are drawn.
+        options: Keyword arguments of the network's function; they go before those of the file.
+
+    Raises:
+        FileNotFoundError: There is no such weights file.
+        ValueError: An unknown name or option, or a file of another model or class count.
+
+    >>> get_model("mobilenet_v2", num_classes=10, width_mult=0.35).linear
+    Linear(in_features=1280, out_features=10, bias=True)
+    """
+    build = find_model(name)
+    _check_options(name, build, options)
+    if pretrained is False:
+        return build(**options).to(memory_format=torch.channels_last)
+    path = _weights_path(pretrained)
+    weights = read_weights(path)
+    if weights.card.model != name:
+        raise ValueError(f"{path} holds {weights.card.model}, not {name}")
+    return build_network(weights, path, **options)
+
+
+def build_network(weights: Weights, path: str | Path, **options: Scalar) -> ImageNetwork:
+    """Build the network of weights that were read from ``path``; ``options`` go before those it was made with.
+
+    Raises:
+        ValueError: The weights do not fit the options.
+    """
+    network = find_model(weights.card.model)(**{**weights.card.options, **options})
+    fill_network(network, weights, path)
+    return network.to(memory_format=torch.channels_last)
+
+
+def load_model(path: str | Path, **options: Scalar) -> ImageNetwork:
+    """Build the network that a weights file describes, with its weights, in channels_last memory format.
+
+    Args:
+        path: As ``pretrained`` of :func:`get_model`.
+        options: Keyword arguments of the network's function; they go before those of the file.
+
+    Raises:
+        FileNotFoundError: There is no such weights file.
+        ValueError: It is none, or does not fit the options.
+    """
+    weights = read_weights(path)
+    _check_options(weights.card.model, find_model(weights.card.model), options)
+    return build_network(weights, path, **options)
+
+
+def _check_options(name: str, build: NetworkFunction, options: Mapping[str, Scalar]) -> None:
+    known = inspect.signature(build).parameters
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(f"{name} has no option {unknown[0]!r}: it takes {', '.join(known)}")
+
+
+def _weights_path(pretrained: bool | str | Path) -> Path:
+    if isinstance(pretrained, bool):
+        raise ValueError("pretrained must be False or the path of a weights file: no weights come with the package")
+    path = Path(pretrained)
+    if not path.exists() and path.name == str(pretrained) and not path.suffix:
+        raise ValueError(f"pretrained must be False or the path of a weights file, got {str(pretrained)!r}")
+    return path

@@ -1,0 +1,71 @@
+"""Measure a COCO result file."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from mobilevision.detection.annotations import CocoAnnotations, number_column, read_annotations, read_json
+from mobilevision.detection.metrics import Result, coco_mean_ap
+
+
+def score_coco(annotations: Path, predictions: Path) -> dict[str, float]:
+    """Measure detections by COCO's protocol, as pycocotools does.
+
+    Args:
+        annotations: A COCO annotation file; its pictures are not needed.
+        predictions: JSON, a list of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``, possibly
+            empty.
+
+    Returns:
+        The twelve figures by torchmetrics' names: ``map``, ``map_50``, ..., ``mar_large``; -1 where there is nothing
+        to measure.
+
+    Raises:
+        FileNotFoundError: One of the files is missing.
+        ValueError: One of the files is not in COCO's format, or the results name an image that is not in the set.
+    """
+    truth = read_annotations(annotations)
+    if 0 in truth.ids:
+        warnings.warn(
+            f"{annotations}: pycocotools takes what is matched with the annotation of id 0 for a false alarm; here it "
+            "counts as found",
+            stacklevel=2,
+        )
+    truths = [truth.truth(index) for index in range(len(truth.images))]
+    return dict(coco_mean_ap(_read_results(predictions, truth), truths, len(truth.categories)).figures)
+
+
+def _read_results(path: Path, truth: CocoAnnotations) -> list[Result]:
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(
+            f"{path} is not a COCO result file: expected a list of objects with image_id, category_id, bbox and score"
+        )
+    images, known = _find(number_column(path, rows, "image_id"), truth.image_ids)
+    if not known.all():
+        raise ValueError(f"{path}: {truth.path} has no image {rows[int(np.argmin(known))]['image_id']}")
+    labels, known = _find(number_column(path, rows, "category_id"), truth.category_ids)
+    if not known.all():
+        # pycocotools leaves them out without a word; most often they are labels where ids should be.
+        warnings.warn(
+            f"{path}: {len(rows) - known.sum()} of {len(rows)} detections are of categories that {truth.path} does not "
+            "have, and do not count",
+            stacklevel=3,
+        )
+    columns = (number_column(path, rows, "bbox", shape=(4,)), number_column(path, rows, "score"), labels)
+    # Image by image, each in the order of the file, which decides between equal scores.
+    order = np.argsort(images, kind="stable")
+    order = order[known[order]]
+    ends = np.searchsorted(images[order], np.arange(len(truth.images)), side="right").tolist()
+    parts = (np.split(column[order], ends)[:-1] for column in columns)
+    return [Result(*part) for part in zip(*parts, strict=True)]
+
+
+def _find(
+    wanted: Float64[np.ndarray, " N"], ids: Sequence[int]
+) -> tuple[Int64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Say where each wanted id is among the ascending ``ids``, and whether it is there at all."""
+    return np.searchsorted(ids, wanted), np.isin(wanted, ids)

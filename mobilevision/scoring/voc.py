@@ -1,0 +1,54 @@
+"""Measure a folder of predicted masks."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from mobilevision.segmentation.metrics import confusion_matrix, mean_iou
+from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files, read_mask
+
+NUM_THREADS = 8
+
+
+def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
+    """Measure masks by the protocol of VOC 2012: one confusion matrix over the split, at the size of each file.
+
+    Args:
+        root: The folder ``VOC2012``, or one that holds ``VOCdevkit/VOC2012``; its pictures are not needed.
+        split: Name of a list in ``ImageSets/Segmentation``.
+        predictions: Folder with a PNG of classes named as each id of the split.
+
+    Returns:
+        ``miou``, the mean over the classes present, ``pixel_accuracy``, and ``iou/<class>`` of each; NaN for a class
+        that is neither in the truth nor in the predictions.
+
+    Raises:
+        FileNotFoundError: The split, its masks or predictions are missing; the message counts and names them.
+        ValueError: A mask is no palette or grey PNG, has another size than the truth, or a value that is no class.
+    """
+    truths = VocLayout(root).find_masks(split)
+    if not predictions.is_dir():
+        raise FileNotFoundError(f"folder of predictions not found: {predictions}")
+    predicted = find_files(predictions, list(truths), ".png")
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        confusions = list(pool.map(_compare, truths.values(), predicted))
+    iou = mean_iou(torch.stack(confusions).sum(dim=0))
+    per_class = zip(VOC_CLASSES, iou.per_class.tolist(), strict=True)
+    return {
+        "miou": float(iou.miou),
+        "pixel_accuracy": float(iou.pixel_accuracy),
+        **{f"iou/{name}": value for name, value in per_class},
+    }
+
+
+def _compare(truth: Path, predicted: Path) -> Int64[Tensor, "C C"]:
+    num_classes = len(VOC_CLASSES)
+    mask = torch.from_numpy(read_mask(truth, num_classes))
+    guess = torch.from_numpy(read_mask(predicted, num_classes, ignored=False))
+    if guess.shape != mask.shape:
+        (height, width), (given_height, given_width) = mask.shape, guess.shape
+        raise ValueError(f"{predicted} must be as large as {truth}, {width}x{height}, got {given_width}x{given_height}")
+    return confusion_matrix(guess, mask, num_classes)

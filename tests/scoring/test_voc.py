@@ -1,0 +1,90 @@
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from mobilevision.scoring import score_voc
+from mobilevision.segmentation.voc import VOC_CLASSES
+
+
+def save(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two masks of different sizes: classes 0 and 15, then 0 and 1, each with pixels of 255."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    save(root / "SegmentationClass" / "a.png", [[0, 0, 15, 255]])
+    save(root / "SegmentationClass" / "b.png", [[0, 1], [255, 1]])
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("a\nb\n")
+    return tmp_path
+
+
+def test_iou_by_hand(root):
+    save(root / "out" / "a.png", [[0, 15, 15, 3]])
+    save(root / "out" / "b.png", [[0, 1], [1, 0]])
+
+    figures = score_voc(root, "val", root / "out")
+
+    # background: 2 right, 1 missed, 1 too many; person: 1 right, 1 too many; aeroplane: 1 right, 1 missed.
+    assert figures["iou/background"] == 0.5
+    assert figures["iou/person"] == 0.5
+    assert figures["iou/aeroplane"] == 0.5
+    assert figures["miou"] == 0.5
+    assert math.isclose(figures["pixel_accuracy"], 4 / 6, rel_tol=1e-6)
+    assert math.isnan(figures["iou/bird"])
+    assert [name for name in figures if name.startswith("iou/")] == [f"iou/{name}" for name in VOC_CLASSES]
+
+
+def test_what_is_predicted_where_255_is_does_not_count(root):
+    save(root / "out" / "a.png", [[0, 0, 15, 7]])
+    save(root / "out" / "b.png", [[0, 1], [7, 1]])
+    figures = score_voc(root, "val", root / "out")
+    assert figures["miou"] == figures["pixel_accuracy"] == 1.0
+    assert math.isnan(figures["iou/car"])
+
+
+def test_real_masks_against_torchmetrics(shared, tmp_path):
+    home = shared / "data" / "voc-real" / "VOCdevkit" / "VOC2012"
+    reference = MulticlassJaccardIndex(21, ignore_index=255)
+    for name in (home / "ImageSets" / "Segmentation" / "val.txt").read_text().split():
+        truth = np.array(Image.open(home / "SegmentationClass" / f"{name}.png"))
+        predicted = np.roll(np.where(truth == 255, 0, truth), 9, axis=1)
+        save(tmp_path / f"{name}.png", predicted)
+        reference.update(torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None].long())
+    figures = score_voc(shared / "data" / "voc-real", "val", tmp_path)
+    assert math.isclose(figures["miou"], float(reference.compute()), rel_tol=1e-6)
+
+
+def test_missing_predictions_are_counted_and_named(root):
+    save(root / "out" / "b.png", [[0, 1], [1, 0]])
+    with pytest.raises(FileNotFoundError, match=re.escape(f"1 of 2 files are missing in {root}/out, first a.png")):
+        score_voc(root, "val", root / "out")
+
+
+def test_a_missing_folder_is_named(root):
+    with pytest.raises(FileNotFoundError, match=r"folder of predictions not found: .*nowhere"):
+        score_voc(root, "val", root / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0, 1]], r"a\.png must be as large as .*SegmentationClass/a\.png, 4x1, got 2x1"),
+        ([[0, 0, 21, 0]], r"a\.png must hold classes 0 to 20, got 21"),
+        ([[0, 0, 15, 255]], r"a\.png must hold classes 0 to 20, got 255"),
+        ([[[0, 0, 0]] * 4], r"a\.png must be a PNG with a palette or in 8-bit grey .* got mode RGB"),
+    ],
+)
+def test_a_prediction_that_is_no_mask_of_its_picture_is_named(root, values, message):
+    save(root / "out" / "a.png", values)
+    save(root / "out" / "b.png", [[0, 1], [1, 0]])
+    with pytest.raises(ValueError, match=message):
+        score_voc(root, "val", root / "out")
