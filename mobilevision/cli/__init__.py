@@ -1,0 +1,5 @@
+"""The ``mobilevision`` command."""
+
+from mobilevision.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,85 @@
+"""What a run saves, and when."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from mobilevision.cli.run_folder import BEST, LAST
+from mobilevision.outputs import replacing, write_text
+from mobilevision.training.task import NetworkTask
+
+SAVING_INTERVAL = timedelta(minutes=1)
+"""What a killed run loses at most."""
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write checkpoints whole or not at all: Lightning's own way is not safe across file systems."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` to ``path``."""
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def checkpoint_callbacks(folder: Path, monitor: str, configured: Sequence[Callback]) -> list[Callback]:
+    """Keep the best checkpoint by ``monitor`` as ``best.ckpt``, and ``last.ckpt`` after every epoch and every minute.
+
+    A configured ModelCheckpoint that monitors something takes the place of the first.
+    """
+
+    def last(**when: Any) -> ModelCheckpoint:
+        return ModelCheckpoint(folder, LAST, enable_version_counter=False, **when)
+
+    best = ModelCheckpoint(
+        folder, BEST, monitor, mode="max", enable_version_counter=False, save_on_train_epoch_end=False
+    )
+    monitored = any(isinstance(callback, ModelCheckpoint) and callback.monitor for callback in configured)
+    return [
+        *([] if monitored else [best]),
+        last(every_n_epochs=1, save_on_train_epoch_end=True),
+        last(train_time_interval=SAVING_INTERVAL),
+    ]
+
+
+class ConfigSaver(Callback):
+    """Write the run's configuration beside its results, when training really starts."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self.text = text
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the file."""
+        if trainer.is_global_zero:
+            write_text(self.path, self.text)
+
+
+class BestFigures(Callback):
+    """Remember what the best validation found, over all sessions of a run."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+        self.num_images = 0
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare with the best so far."""
+        assert isinstance(pl_module, NetworkTask)
+        report, monitored = pl_module.report, pl_module.monitor.removeprefix("val/")
+        if trainer.sanity_checking or report is None:
+            return
+        if not self.figures or report.figures[monitored] > self.figures[monitored]:
+            self.figures, self.num_images = dict(report.figures), report.num_images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a resumed run goes on from."""
+        return {"figures": self.figures, "num_images": self.num_images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.figures, self.num_images = state_dict["figures"], state_dict["num_images"]

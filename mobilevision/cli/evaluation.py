@@ -1,0 +1,84 @@
+"""Measure a network: what ``validate`` and ``test`` share."""
+
+import hashlib
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
+
+from mobilevision.cli.processes import ending_together
+from mobilevision.cli.run_folder import find_checkpoint
+from mobilevision.cli.tables import print_line, print_report
+from mobilevision.cli.training import TrainingCLI, plain_errors
+from mobilevision.outputs import write_json
+from mobilevision.weights.file import load_network
+
+PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
+
+
+def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> None:
+    """Measure the configured network, print the figures, write them to a file."""
+    with plain_errors():
+        cli = EvaluationCLI(subcommand, arguments)
+        run = cli.trainer.validate if subcommand == "validate" else cli.trainer.test
+        with ending_together(cli.trainer):
+            run(cli.model, datamodule=cli.datamodule, verbose=False)
+    report = cli.model.report
+    if not cli.trainer.is_global_zero or report is None:
+        return
+    output = Path(cli.config["output"] or cli.root / "metrics.json")
+    print_report(report, subcommand)
+    write_json(
+        output,
+        {
+            "figures": _without_nan(report.figures),
+            "per_class": {name: _without_nan(figures) for name, figures in report.per_class.items()},
+            "num_images": report.num_images,
+            "weights": cli.weights and {"path": str(cli.weights), "sha256": _sha256(cli.weights)},
+            "command": ["mobilevision", subcommand, *arguments],
+            "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
+        },
+    )
+    print_line(f"figures: {output}")
+
+
+class EvaluationCLI(TrainingCLI):
+    """Load the weights that are to be measured, and keep no log and no checkpoints."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the configured trainer without what only training needs."""
+        self.weights = self._load_weights()
+        callbacks = [
+            callback for callback in self.configured_callbacks if not isinstance(callback, Checkpoint | WeightAveraging)
+        ]
+        return super().instantiate_trainer(callbacks=callbacks, logger=False, enable_checkpointing=False, **kwargs)
+
+    def _load_weights(self) -> Path | None:
+        name = self.config["ckpt_path"]
+        if not name:
+            started_from = self.model.hparams.get("weights")
+            if started_from is None:
+                rank_zero_warn(
+                    "neither --ckpt_path nor --model.weights is given: measuring a network that knows nothing"
+                )
+            return Path(started_from) if started_from else None
+        path = find_checkpoint(name, self.root)
+        if path is None:
+            raise FileNotFoundError(f"no run in {self.root} has a checkpoint called {name}")
+        load_network(self.model.network, path)
+        return path
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,94 @@
+"""``mobilevision fit``: train, keep checkpoints, export the best weights."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from mobilevision.cli.checkpoints import BestFigures, ConfigSaver, WholeCheckpoints, checkpoint_callbacks
+from mobilevision.cli.processes import ending_together
+from mobilevision.cli.run_folder import RunFolder, find_checkpoint
+from mobilevision.cli.tables import print_figures, print_line
+from mobilevision.cli.training import TrainingCLI, plain_errors
+from mobilevision.weights.file import load_network, save_weights
+
+
+def run(arguments: list[str]) -> None:
+    """Train."""
+    with plain_errors():
+        FitCLI("fit", arguments).run()
+
+
+class FitCLI(TrainingCLI):
+    """Train in a run folder of its own, or go on in that of an earlier run."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Build the configured trainer, with its checkpoints and its log in the run's folder."""
+        self.checkpoint = self._find_checkpoint()
+        self.folder = self._find_folder()
+        self.best_figures = BestFigures()
+        trainer = self.config_init["trainer"]
+        configured = self.configured_callbacks
+        callbacks = [
+            *configured,
+            self.best_figures,
+            ConfigSaver(self.folder.path / "config.yaml", self.parser.dump(self.config, skip_none=False)),
+        ]
+        if trainer["enable_checkpointing"] is not False:
+            callbacks += checkpoint_callbacks(self.folder.checkpoints, self.model.monitor, configured)
+        logger = CSVLogger(self.folder.path, name="log") if trainer["logger"] in (None, True) else trainer["logger"]
+        plugins = trainer["plugins"] or []
+        return super().instantiate_trainer(
+            default_root_dir=self.folder.path,
+            callbacks=callbacks,
+            logger=logger,
+            plugins=[*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()],
+            **kwargs,
+        )
+
+    def run(self) -> None:
+        """Train; whatever happens, leave either checkpoints or nothing."""
+        try:
+            with ending_together(self.trainer):
+                self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
+        except BaseException:
+            rank_zero_only(self.folder.discard_if_fruitless)()
+            raise
+        if self.trainer.is_global_zero:
+            self._conclude()
+
+    def _find_checkpoint(self) -> Path | None:
+        name = self.config["ckpt_path"]
+        path = find_checkpoint(name, self.root) if name else None
+        if path is None:
+            return None
+        if path.suffix != ".ckpt":
+            raise ValueError(
+                f"--ckpt_path must be a checkpoint of a run, got {path}: to start from it use --model.weights"
+            )
+        # Lightning loads it later, with less to say about what does not fit.
+        load_network(self.model.network, path)
+        return path
+
+    def _find_folder(self) -> RunFolder:
+        resumed = RunFolder.of_checkpoint(self.checkpoint, self.root) if self.checkpoint else None
+        if resumed is not None:
+            return resumed
+        # The other processes write nothing, and the first one tells them where the checkpoints are.
+        return rank_zero_only(RunFolder.claim)(self.root) or RunFolder(self.root)
+
+    def _conclude(self) -> None:
+        best = self.best_figures
+        if best.figures:
+            print_figures(best.figures, f"best by {self.model.monitor}, {best.num_images} images")
+        callback = self.trainer.checkpoint_callback
+        if not isinstance(callback, ModelCheckpoint) or not Path(callback.best_model_path).is_file():
+            return
+        load_network(self.model.network, callback.best_model_path)
+        score = callback.best_model_score
+        measured = {} if score is None else {"measured": f"{callback.monitor} {score:.4f}"}
+        save_weights(self.model.network, self.folder.weights, **measured)
+        print_line(f"weights: {self.folder.weights}")

@@ -1,0 +1,90 @@
+"""``mobilevision predict``: say what is in pictures, as JSON lines and drawings."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from mobilevision.cli.errors import CommandParser
+from mobilevision.cli.sources import distinct_names, find_sources
+from mobilevision.cli.tables import print_line
+from mobilevision.images import read_image
+from mobilevision.inference import Predictor, SegmentationResult
+from mobilevision.models import get_model, list_models, load_model
+from mobilevision.outputs import replacing_files
+from mobilevision.visualize import Picture, index_mask
+
+
+def run(arguments: list[str]) -> None:
+    """Predict, and write everything when all of it is there."""
+    given = _parser().parse_args(arguments)
+    sources = find_sources(given.source, leave_out=given.output)
+    network = load_model(given.weights) if given.model is None else get_model(given.model, pretrained=given.weights)
+    predictor = Predictor(network.to(_find_device(given.device)), score_threshold=given.score_threshold)
+    with replacing_files(given.output) as folder:
+        lines = []
+        for path, name, pixels in _read(sources, skip_broken=given.skip_broken):
+            lines.append({"path": str(path), **_write_result(predictor, pixels, folder, name)})
+        if not lines:
+            raise ValueError(f"none of {len(sources)} pictures could be read")
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "predictions.jsonl").write_text(text, encoding="utf-8")
+    skipped = f", {len(sources) - len(lines)} skipped" if len(lines) < len(sources) else ""
+    print_line(f"{len(lines)} pictures{skipped}: {given.output / 'predictions.jsonl'}")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser("mobilevision predict", description="Say what is in pictures.")
+    parser.add_argument("source", nargs="+", help="picture, folder or glob pattern")
+    parser.add_argument("--model", help=f"{', '.join(list_models())}; what the weights file says where not given")
+    parser.add_argument("--weights", type=Path, required=True, help="weights file or checkpoint")
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), help="folder to write to, default: %(default)s"
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.3, help="least score of a detected object, default: %(default)s"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out pictures that do not decode")
+    return parser
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, but there is none")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _read(sources: list[Path], *, skip_broken: bool) -> Iterator[tuple[Path, str, Picture]]:
+    console = Console(stderr=True)
+    named = list(zip(sources, distinct_names(sources), strict=True))
+    for path, name in track(named, "predicting", console=console, transient=True, disable=not console.is_terminal):
+        try:
+            pixels = read_image(path)
+        except ValueError as error:
+            if not skip_broken:
+                raise
+            warnings.warn(f"skipped: {error}", stacklevel=2)
+        else:
+            yield path, name, pixels
+
+
+def _write_result(predictor: Predictor, pixels: Picture, folder: Path, name: str) -> dict[str, Any]:
+    """Write what can be looked at, and give what is said: the result and the files, relative to ``folder``."""
+    result = predictor(pixels)
+    drawing = Path("drawings") / f"{name}.jpg"
+    (folder / drawing).parent.mkdir(exist_ok=True)
+    Image.fromarray(result.draw(pixels)).save(folder / drawing, quality=92)
+    files = {"drawing": str(drawing)}
+    if isinstance(result, SegmentationResult):
+        mask = Path("masks") / f"{name}.png"
+        (folder / mask).parent.mkdir(exist_ok=True)
+        index_mask(result.mask).save(folder / mask)
+        files["mask"] = str(mask)
+    return {**result.to_json(), **files}

@@ -1,0 +1,62 @@
+"""Figures for a person at a terminal."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mobilevision.training.report import Report
+
+MAX_CLASSES = 100
+"""More classes than these are not read in a terminal; of those the worst are shown."""
+NUM_WORST = 20
+
+
+def print_line(text: str) -> None:
+    """Print ``text`` on a line of its own, as it is."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: the first column is text, the others are figures."""
+    table = Table()
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    print_line(title)
+    Console().print(table, markup=False)
+
+
+def print_figures(figures: Mapping[str, float], title: str) -> None:
+    """Print figures by name."""
+    print_table(title, ("figure", "value"), [(name, format_figure(value)) for name, value in figures.items()])
+
+
+def print_report(report: Report, title: str) -> None:
+    """Print what an evaluation found, by class too."""
+    print_figures(report.figures, f"{title}, {report.num_images} images")
+    if report.per_class:
+        _print_classes(report)
+
+
+def format_figure(value: float) -> str:
+    """Give a figure its digits; what was not measured is a dash.
+
+    >>> format_figure(0.12345), format_figure(float("nan"))
+    ('0.1235', '-')
+    """
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _print_classes(report: Report) -> None:
+    columns = list(next(iter(report.per_class.values())))
+    classes = list(report.per_class)
+    title = "by class"
+    if len(classes) > MAX_CLASSES:
+        measured = [name for name in classes if not math.isnan(report.per_class[name][columns[0]])]
+        classes = sorted(measured, key=lambda name: report.per_class[name][columns[0]])[:NUM_WORST]
+        title = f"the worst {len(classes)} of {len(report.per_class)} classes"
+    rows = [(name, *(format_figure(report.per_class[name][column]) for column in columns)) for name in classes]
+    print_table(title, ("class", *columns), rows)

@@ -1,0 +1,141 @@
+"""What ``fit``, ``validate`` and ``test`` share: Lightning's command line with this library's defaults."""
+
+import logging
+import re
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.task import ClassificationTask
+from mobilevision.detection.datamodule import CocoDataModule
+from mobilevision.detection.task import DetectionTask
+from mobilevision.segmentation.datamodule import VocDataModule
+from mobilevision.segmentation.task import SegmentationTask
+from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.training.task import NetworkTask
+
+TASKS = (ClassificationTask, DetectionTask, SegmentationTask)
+DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule)
+"""Imported so that a configuration may name them without their module."""
+
+TRAINER_DEFAULTS = {
+    "use_distributed_sampler": False,  # ours shuffles by (seed, epoch) and can be resumed
+    "default_root_dir": "runs",
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+SEED = 0
+TERMINATED = 143
+
+WRONG_CLASS_ARGUMENT = re.compile(
+    r'^Parser key "(?P<key>\w+)":.*Problem with given class_path \'(?:\w+\.)*(?P<owner>\w+)\':\s*(?P<problem>.*?)'
+    r"\s*(?:- Expected a <class 'NoneType'>.*)?$",
+    re.DOTALL,
+)
+
+
+class TrainingCLI(LightningCLI):
+    """Read configuration files and options; build task, data module and trainer from them.
+
+    Args:
+        subcommand: ``fit``, ``validate`` or ``test``.
+        arguments: What follows the subcommand.
+
+    Raises:
+        ValueError: A wrong option or value.
+    """
+
+    model: NetworkTask
+    datamodule: ImageDataModule
+
+    def __init__(self, subcommand: str, arguments: list[str]) -> None:
+        super().__init__(
+            NetworkTask,
+            ImageDataModule,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=SEED,
+            parser_kwargs={"exit_on_error": False, "prog": f"mobilevision {subcommand}", "description": None},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=arguments,
+            run=False,
+            auto_configure_optimizers=False,
+            # The tasks save their own scalars, and a checkpoint describes its network by its card.
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what belongs to no class: the same options for all, so that a saved configuration serves them all."""
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            help="Checkpoint to go on from (fit) or weights to measure (validate, test): a file, or last or best of "
+            "the newest run in trainer.default_root_dir. To measure, every file of weights will do.",
+        )
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            help="File that validate and test write the figures to. Default: metrics.json in trainer.default_root_dir.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse ``args`` alone, whatever the process was started with."""
+        self.config = parser.parse_args(args)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the runs."""
+        return Path(self.config["trainer"]["default_root_dir"])
+
+    @property
+    def configured_callbacks(self) -> list[L.Callback]:
+        """The callbacks that the configuration asks for."""
+        callbacks = self.config_init["trainer"]["callbacks"]
+        return list(callbacks) if isinstance(callbacks, list) else [callbacks] if callbacks else []
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Let Lightning raise what every subcommand raises, and say only what matters.
+
+    Raises:
+        ValueError: Where the configuration is wrong.
+        KeyboardInterrupt: Where Lightning exits because of one.
+        SystemExit: With the code of a terminated process, where Lightning shuts down for that reason.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.simplefilter("ignore", PossibleUserWarning)
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    try:
+        yield
+    except (ArgumentError, MisconfigurationException) as error:
+        raise ValueError(explain(str(error))) from error
+    except SIGTERMException as error:
+        raise SystemExit(TERMINATED) from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
+        raise
+
+
+def explain(message: str) -> str:
+    r"""Say which argument of which class is wrong, without the list of all types that were tried.
+
+    >>> explain('Parser key "data": ... - Problem with given class_path \'a.B\': Option \'c\' is not accepted')
+    "data: Option 'c' is not accepted (B)"
+    """
+    return WRONG_CLASS_ARGUMENT.sub(r"\g<key>: \g<problem> (\g<owner>)", message)

@@ -1,0 +1,1 @@
+"""Drawn scenes, and one run over all tasks on them."""

@@ -1,0 +1,105 @@
+"""Surfaces: textures of two colours, and cluttered backgrounds."""
+
+import colorsys
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+Blend = Float[np.ndarray, "H W"]
+"""How much of the second colour each pixel has, in [0, 1]."""
+
+Picture = Float[np.ndarray, "H W 3"]
+"""RGB in [0, 255], float32."""
+
+
+def stripes(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
+    """Parallel bands."""
+    return _soft_step(np.sin(x * _wave_number(rng)))
+
+
+def checks(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
+    """A chessboard."""
+    k = _wave_number(rng)
+    return _soft_step(np.sin(x * k) * np.sin(y * k))
+
+
+def dots(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
+    """Round dots on a grid."""
+    k = _wave_number(rng)
+    return _soft_step(np.cos(x * k) + np.cos(y * k) - 0.5)
+
+
+def gradient(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
+    """From the first colour on one side to the second on the other."""
+    blend: Blend = np.clip((x - x.min()) / max(float(np.ptp(x)), 1e-6), 0, 1)
+    return blend
+
+
+def clouds(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
+    """Smooth noise."""
+    return smooth_noise(x.shape[0], x.shape[1], cells=5, rng=rng)
+
+
+TEXTURES: tuple[Callable[[Blend, Blend, np.random.Generator], Blend], ...] = (stripes, checks, dots, gradient, clouds)
+"""Each takes the coordinates of the pixels, turned into the direction of the texture."""
+
+
+def paint_texture(height: int, width: int, rng: np.random.Generator) -> Picture:
+    """Paint a rectangle with a random texture of two random colours, which say nothing of any class."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    turned = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    blend = TEXTURES[rng.integers(len(TEXTURES))](*turned, rng)
+    hue = rng.uniform()
+    bright = _color(hue, rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.0))
+    dark = _color(hue + rng.normal(0, 0.12), rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7))
+    return mix(bright, dark, blend) if rng.uniform() < 0.5 else mix(dark, bright, blend)
+
+
+def paint_background(side: int, rng: np.random.Generator) -> Picture:
+    """Paint a square of clutter that is no object: a gradient, clouds, blobs and lines, all in muted colours."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = gradient(x * np.cos(angle) + y * np.sin(angle), y, rng)
+    picture = mix(_muted(rng), _muted(rng), ramp)
+    picture = mix(picture, _muted(rng), 0.6 * smooth_noise(side, side, cells=int(rng.integers(3, 9)), rng=rng))
+    for _ in range(rng.integers(0, 4)):
+        blob = _soft_step((smooth_noise(side, side, cells=4, rng=rng) - 0.72) * 8)
+        picture = mix(picture, _muted(rng), 0.8 * blob)
+    for _ in range(rng.integers(2, 9)):
+        start, middle, end = rng.uniform(-0.1 * side, 1.1 * side, (3, 2))
+        t = np.linspace(0, 1, 24)[:, None]
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+        points = np.round(curve * 16).astype(np.int32)
+        cv2.polylines(picture, [points], False, _muted(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+    return picture
+
+
+def smooth_noise(height: int, width: int, *, cells: int, rng: np.random.Generator) -> Blend:
+    """Noise in [0, 1] whose features are about a ``cells``-th of the picture."""
+    coarse = rng.uniform(0, 1, (cells + 1, cells + 1)).astype(np.float32)
+    return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def mix(first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"], blend: Blend) -> Picture:
+    """Blend two pictures or colours pixel by pixel."""
+    weight = cv2.merge([blend.astype(np.float32)] * 3)
+    return np.asarray(first + (second - first) * weight, np.float32)
+
+
+def _wave_number(rng: np.random.Generator) -> float:
+    return 2 * np.pi / float(rng.uniform(7, 16))
+
+
+def _soft_step(values: Blend) -> Blend:
+    return np.clip(0.5 + 1.5 * values, 0, 1)
+
+
+def _color(hue: float, saturation: float, value: float) -> Float[np.ndarray, "3"]:
+    return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32) * 255
+
+
+def _muted(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
+    return _color(rng.uniform(), rng.uniform(0.05, 0.35), rng.uniform(0.3, 0.95))
