@@ -60,10 +60,10 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(root):
-    """A task after a few epochs, its checkpoint, and the losses on the way."""
+    """A task after enough epochs to have settled from any first weights, its checkpoint, and the losses on the way."""
     torch.manual_seed(0)
     task, losses = make_task(learning_rate=0.01, label_smoothing=0.0, dropout=0.0), Losses()
-    trainer = make_trainer(root, losses, max_epochs=15)
+    trainer = make_trainer(root, losses, max_epochs=45)
     trainer.fit(task, make_data(root))
     assert task.monitor in trainer.callback_metrics
     trainer.save_checkpoint(root / "last.ckpt")

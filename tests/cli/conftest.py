@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -180,3 +181,16 @@ def trained(setups, tmp_path_factory):
 def command():
     """The command that starts another process with this command line."""
     return [sys.executable, "-m", "mobilevision"], {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def start(command):
+    """Run the command line in another process, to its end."""
+    words, environment = command
+
+    def start(*arguments):
+        return subprocess.run(
+            [*words, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return start

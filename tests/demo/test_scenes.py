@@ -49,7 +49,7 @@ def test_every_object_is_visible_and_no_pixel_belongs_to_another():
 
 
 def test_some_objects_overlap_and_some_scenes_are_empty():
-    scenes = [*SCENES, *(draw_scene(0, "val", index) for index in range(30))]
+    scenes = [*SCENES, *(draw_scene(0, "train", index) for index in range(30, 120))]
     boxes = [[box_of(visible_mask(scene, number)) for number in range(len(scene.labels))] for scene in scenes]
     assert any(not scene.labels for scene in scenes)
     assert any(

@@ -56,10 +56,10 @@ def root(tmp_path, write_voc):
 
 @pytest.fixture
 def trained(root, tmp_path):
-    """A task after a few epochs, its checkpoint, and the losses on the way."""
+    """A task after enough epochs to have settled, its checkpoint, and the losses on the way."""
     checkpoint, losses = ModelCheckpoint(tmp_path / "checkpoints", monitor="val/miou", mode="max"), Losses()
     task = make_task(optimizer="adamw", learning_rate=0.01, output_stride=8, dropout=0.0)
-    trainer = make_trainer(tmp_path, checkpoint, losses, max_epochs=16, check_val_every_n_epoch=4)
+    trainer = make_trainer(tmp_path, checkpoint, losses, max_epochs=40, check_val_every_n_epoch=10)
     trainer.fit(task, make_data(root, min_scale=0.75, max_scale=1.0))
     return task, checkpoint.best_model_path, losses.losses
 

@@ -69,8 +69,8 @@ def test_training_lowers_the_loss(make_trainer, tiny_task, tiny_data) -> None:
         def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
             losses.append(outputs["loss"].item())
 
-    make_trainer(Watch(), max_epochs=4, limit_val_batches=0).fit(
-        tiny_task(learning_rate=0.05), tiny_data(num_train=32, batch_size=8)
+    make_trainer(Watch(), max_epochs=20, limit_val_batches=0).fit(
+        tiny_task(optimizer="adamw", learning_rate=0.01), tiny_data(num_train=32, batch_size=8)
     )
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
