@@ -180,7 +180,8 @@ def _find_network(model: str | Path) -> ImageNetwork:
 
 
 def _classify(network: classification.Classifier, image: Picture) -> ClassificationResult:
-    images = _batch(ClassifierTransform(network.input_size)(image), network)
+    view = ClassifierTransform(network.input_size, crop=network.eval_crop, share=network.crop_share)
+    images = _batch(view(image), network)
     scores = network(images)[0].float().softmax(dim=0).cpu().numpy()
     label = int(scores.argmax())
     names = network.class_names

@@ -10,6 +10,7 @@ from mobilevision.backbone.image_network import ImageNetwork, Scalar
 from mobilevision.backbone.mobilenet_v2 import INIT_STD, MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
+from mobilevision.classification.types import CROP_SHARE, EvalCrop
 
 
 class Classifier(ImageNetwork):
@@ -20,6 +21,8 @@ class Classifier(ImageNetwork):
         normalization: Applied to the images first.
         dropout: Share of the pooled features dropped in training.
         input_size: The side of the images it is made for, in pixels.
+        eval_crop: How a picture becomes such an image.
+        crop_share: The share of the picture that is kept then.
         model_name: The name under which ``get_model`` builds it.
         options: The scalars to build it with, ``num_classes`` among them.
 
@@ -34,6 +37,8 @@ class Classifier(ImageNetwork):
         *,
         dropout: float,
         input_size: int,
+        eval_crop: EvalCrop,
+        crop_share: float,
         model_name: str,
         options: Mapping[str, Scalar],
     ) -> None:
@@ -42,6 +47,8 @@ class Classifier(ImageNetwork):
             raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+        self.eval_crop: EvalCrop = eval_crop
+        self.crop_share = crop_share
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(backbone.feature_info["last"].channels, self.num_classes)
         nn.init.trunc_normal_(self.linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
@@ -68,6 +75,8 @@ def mobilenet_v2(
     padding: Padding = "symmetric",
     round_to: int = 8,
     input_size: int = 224,
+    eval_crop: EvalCrop = "short_side",
+    crop_share: float = CROP_SHARE,
     dropout: float = 0.2,
     norm_eps: float = 1e-3,
     norm_momentum: float = 0.003,
@@ -83,6 +92,8 @@ def mobilenet_v2(
         padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
         round_to: Channels are rounded to multiples of this.
         input_size: The side of the images it is made for, in pixels; it takes others as well.
+        eval_crop: How a picture becomes such an image: ``short_side`` or ``central``, see ``EvalCrop``.
+        crop_share: The share of the picture that is kept then.
         dropout: Share of the pooled features dropped in training.
         norm_eps: Batch normalisation's epsilon.
         norm_momentum: Batch normalisation's momentum in PyTorch's sense.
@@ -108,6 +119,8 @@ def mobilenet_v2(
         Normalization(mean, std),
         dropout=dropout,
         input_size=input_size,
+        eval_crop=eval_crop,
+        crop_share=crop_share,
         model_name="mobilenet_v2",
         options=options,
     )

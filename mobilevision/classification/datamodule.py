@@ -15,7 +15,7 @@ from mobilevision.classification.imagenet import (
     read_synset_list,
 )
 from mobilevision.classification.transforms import EvalTransform, TrainTransform
-from mobilevision.classification.types import Batch, Sample
+from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop, Sample
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
 
@@ -34,6 +34,8 @@ class ImageNetDataModule(ImageDataModule):
             one, ``LOC_synset_mapping.txt`` is taken if ``root`` has it.
         input_size: Side of the pictures given to the network, in pixels.
         min_crop_area: The smallest share of a picture that training cuts out. Small objects want more than ImageNet's.
+        eval_crop: How validation cuts the middle out: ``short_side`` or ``central``, see ``EvalTransform``.
+        crop_share: The share of the picture that validation keeps.
         batch_size: Pictures in a batch of one process.
         num_workers: Processes that read and augment; 0 reads in the training process.
         seed: With epoch and index it decides order and augmentation of every picture.
@@ -49,6 +51,8 @@ class ImageNetDataModule(ImageDataModule):
         class_list: str | None = None,
         input_size: int = 224,
         min_crop_area: float = 0.08,
+        eval_crop: EvalCrop = "short_side",
+        crop_share: float = CROP_SHARE,
         batch_size: int = 32,
         num_workers: int = 2,
         seed: int = 0,
@@ -62,6 +66,7 @@ class ImageNetDataModule(ImageDataModule):
         self.class_list_required = class_list is not None
         self.input_size = input_size
         self.train_transform = TrainTransform(input_size, min_crop_area=min_crop_area)
+        self.eval_transform = EvalTransform(input_size, crop=eval_crop, share=crop_share)
 
     def setup(self, stage: str) -> None:
         """Find the pictures that ``stage`` needs and settle the order of the classes.
@@ -82,7 +87,7 @@ class ImageNetDataModule(ImageDataModule):
             pictures = self._find_pictures(self.train_dir, classes)
             self.train_set = PictureFolders(pictures, self.train_transform, self.seed)
         pictures = self._find_pictures(self.val_dir, classes)
-        self.val_set = PictureFolders(pictures, EvalTransform(self.input_size), self.seed)
+        self.val_set = PictureFolders(pictures, self.eval_transform, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
 from mobilevision.classification.metrics import TopK
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
 from mobilevision.training.task import NetworkTask
@@ -23,6 +23,8 @@ class ClassificationTask(NetworkTask):
         width_mult: Channel multiplier.
         padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
         input_size: Side of the pictures in pixels, recorded with the weights.
+        eval_crop: How a picture is cut to that side, recorded likewise; the data module's own decides what is measured.
+        crop_share: The share of the picture that is kept, likewise.
         dropout: Share of the pooled features dropped in training.
         norm_eps: Batch normalisation's epsilon.
         norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
@@ -42,6 +44,8 @@ class ClassificationTask(NetworkTask):
         width_mult: float = 1.0,
         padding: Padding = "symmetric",
         input_size: int = 224,
+        eval_crop: EvalCrop = "short_side",
+        crop_share: float = CROP_SHARE,
         dropout: float = 0.2,
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
@@ -62,6 +66,8 @@ class ClassificationTask(NetworkTask):
             width_mult=options["width_mult"],
             padding=options["padding"],
             input_size=options["input_size"],
+            eval_crop=options["eval_crop"],
+            crop_share=options["crop_share"],
             dropout=options["dropout"],
             norm_eps=options["norm_eps"],
             norm_momentum=options["norm_momentum"],

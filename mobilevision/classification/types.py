@@ -1,9 +1,16 @@
 """Records that the classification room hands on."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Int64, UInt8
 from torch import Tensor
+
+EvalCrop = Literal["short_side", "central"]
+"""What a picture is measured on: a square out of its middle after its short side was resized, as torchvision does, or
+its central part, whatever its aspect, resized to a square, as TensorFlow's slim does."""
+
+CROP_SHARE = 0.875
+"""The crop's share of the resized short side, or of each side: 224 of 256."""
 
 
 class Sample(NamedTuple):

@@ -40,6 +40,7 @@ def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> N
             "figures": _without_nan(report.figures),
             "per_class": {name: _without_nan(figures) for name, figures in report.per_class.items()},
             "num_images": report.num_images,
+            "details": dict(report.details),
             "weights": cli.weights and {"path": str(cli.weights), "sha256": _sha256(cli.weights)},
             "command": ["mobilevision", subcommand, *arguments],
             "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},

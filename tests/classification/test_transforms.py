@@ -61,6 +61,19 @@ def test_evaluation_is_close_to_torchvision():
     assert (ours.float() - theirs.float()).abs().mean() < 2.0
 
 
+def test_the_central_part_is_resized_whatever_its_aspect():
+    pixels = np.zeros((80, 160, 3), np.uint8)
+    pixels[5:75, 10:150] = 200
+    whole = EvalTransform(32, crop="central", share=0.875)(pixels)
+    assert whole.shape == (3, 32, 32)
+    assert (whole == 200).all()
+    assert EvalTransform(32, crop="central")(np.zeros((1, 1, 3), np.uint8)).shape == (3, 32, 32)
+    with pytest.raises(ValueError, match="crop must be one of short_side, central, got 'middle'"):
+        EvalTransform(32, crop="middle")
+    with pytest.raises(ValueError, match="share must be above 0 and at most 1, got 0"):
+        EvalTransform(32, share=0)
+
+
 def test_the_seed_alone_decides_the_augmentation():
     transform, image = TrainTransform(32), gradient(80, 60)
     first = [transform(image, seed) for seed in range(4)]

@@ -48,7 +48,7 @@ def test_validate_prints_the_figures_and_writes_them_with_what_made_them(task, t
     assert setups[task].figure in out
     assert "blue" in out
     written = json.loads((tmp_path / "metrics.json").read_text())
-    assert set(written) == {"figures", "per_class", "num_images", "weights", "command", "versions"}
+    assert set(written) == {"figures", "per_class", "num_images", "details", "weights", "command", "versions"}
     assert written["num_images"] == 5
     assert list(written["per_class"])[-2:] == ["blue", "red"]
     assert written["weights"] == {"path": str(weights), "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
