@@ -1,4 +1,4 @@
-"""COCO annotation files: what they say, as columns."""
+"""Annotations in COCO's terms as columns, and the JSON files they come from."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 
 class CocoAnnotations(NamedTuple):
-    """An annotation file with labels that count from 0.
+    """The annotations of a set with labels that count from 0; sets in other formats are numbered as COCO does.
 
     Images and categories come in ascending order of their ids, so that a category's place is its label. The N
     annotations come image by image, in the file's order within each.
 
     Attributes:
-        path: The file.
+        path: The file, or what else the set is called by.
         images: The file's own records.
         categories: Likewise.
         starts: Annotations of image i are the rows from ``starts[i]`` to ``starts[i + 1]``.
@@ -106,8 +106,19 @@ def read_annotations(path: str | Path) -> CocoAnnotations:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON, not COCO, or contradicts itself; the message names the file and the place.
     """
-    path = Path(path)
-    data = read_json(path)
+    return annotations_of(Path(path), read_json(Path(path)))
+
+
+def annotations_of(path: Path, data: Any) -> CocoAnnotations:
+    """Take the annotations out of what a COCO file says.
+
+    Args:
+        path: The file, for messages.
+        data: Its content.
+
+    Raises:
+        ValueError: It is not COCO, or contradicts itself.
+    """
     images, categories = (_by_id(path, _list(path, data, key), key) for key in ("images", "categories"))
     rows = _list(path, data, "annotations")
     owners = _places(path, rows, "image_id", images)

@@ -1,4 +1,4 @@
-"""The pictures of a COCO set, and which of their boxes can be trained on."""
+"""The pictures of a set, and which of their boxes can be trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,23 +101,35 @@ class CocoImages:
 def read_coco(
     path: Path, folder: Path, *, classes: Sequence[str] | None = None, skip_broken: bool = False
 ) -> CocoImages:
-    """Read an annotation file and find its pictures.
+    """Read a COCO annotation file and find its pictures, see :func:`find_pictures`.
+
+    Raises:
+        FileNotFoundError: The annotation file or a picture is missing.
+        ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
+    """
+    return find_pictures(read_annotations(path), folder, classes=classes, skip_broken=skip_broken)
+
+
+def find_pictures(
+    annotations: CocoAnnotations, folder: Path, *, classes: Sequence[str] | None = None, skip_broken: bool = False
+) -> CocoImages:
+    """Find the pictures of annotations, and the boxes to train on.
 
     A box of no size, or less than half inside its image, is broken: an error, or left out and counted if
     ``skip_broken``. A box that reaches out of its image less far is clipped. A thinner one than a pixel is evaluated
     but not trained on, which a warning says.
 
     Args:
-        path: The annotation file.
-        folder: Where its pictures are.
+        annotations: What is known of them.
+        folder: Where they are.
         classes: The categories to keep, by name; all of them where None.
         skip_broken: Go on without broken boxes, and without pictures that are missing: whoever reads them counts them.
 
     Raises:
-        FileNotFoundError: The annotation file or a picture is missing.
-        ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
+        FileNotFoundError: A picture is missing.
+        ValueError: A picture has no name or no size, or a box is broken; the message names image and annotation.
     """
-    annotations = read_annotations(path)
+    path = annotations.path
     if classes is not None:
         annotations = annotations.of_classes(classes)
     names = [image.get("file_name") for image in annotations.images]
@@ -128,7 +140,7 @@ def read_coco(
         _check_files(path, folder, [str(name) for name in names])
     broken = find_broken_boxes(annotations)
     if broken.any():
-        first = f"{path}: {_describe(annotations, int(np.argmax(broken)))}"
+        first = f"{path}: {describe_box(annotations, int(np.argmax(broken)))}"
         if not skip_broken:
             raise ValueError(f"{first}; broken boxes: {broken.sum()}; data.skip_broken leaves them out")
         rank_zero_warn(f"left out {broken.sum()} of {len(broken)} boxes as broken, first {first}")
@@ -181,7 +193,8 @@ def _check_files(path: Path, folder: Path, names: list[str]) -> None:
         )
 
 
-def _describe(annotations: CocoAnnotations, row: int) -> str:
+def describe_box(annotations: CocoAnnotations, row: int) -> str:
+    """Say where a broken box is and what is wrong with it."""
     image = annotations.images[annotations.owners[row]]
     box = annotations.boxes_xywh[row].tolist()
     fault = "has no size" if min(box[2:]) <= 0 else f"lies outside its image of {image['width']}x{image['height']}"
