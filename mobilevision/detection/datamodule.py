@@ -85,6 +85,7 @@ class CocoDataModule(ImageDataModule):
         crop: Whether to train on random crops, see ``crop_randomly``.
         flip: Whether to mirror every other training picture.
         photometric: Whether to change the colours of training pictures.
+        zoom_out: Whether to show every other training picture smaller, see ``zoom_out_randomly``.
         batch_size: Pictures in a batch of one process.
         num_workers: Processes that read and augment; 0 reads in the training process.
         seed: With epoch and index it decides order and augmentation of every picture.
@@ -107,6 +108,7 @@ class CocoDataModule(ImageDataModule):
         crop: bool = True,
         flip: bool = True,
         photometric: bool = False,
+        zoom_out: bool = False,
         batch_size: int = 32,
         num_workers: int = 2,
         seed: int = 0,
@@ -121,7 +123,9 @@ class CocoDataModule(ImageDataModule):
         }
         self.classes = classes
         self.input_size = input_size
-        self.train_transform = TrainTransform(input_size, crop=crop, flip=flip, photometric=photometric)
+        self.train_transform = TrainTransform(
+            input_size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out
+        )
 
     def setup(self, stage: str) -> None:
         """Read the annotations that ``stage`` needs.
