@@ -32,6 +32,9 @@ MEAN_PIXEL = 128
 Window = Int64[np.ndarray, "4"]
 """xyxy in whole pixels of the file; where it is zoomed out, it reaches beyond the picture."""
 
+LOW, HIGH = [0, 1, 0, 1], [2, 3, 2, 3]
+"""Of a window, its near and its far corner, twice: what boxes are moved and clipped by."""
+
 
 class Transformed(NamedTuple):
     """A picture and its boxes in pixels of the network's input."""
@@ -176,7 +179,7 @@ def crop_randomly(
         return window, all_stay
     coverage = generator.choice(COVERAGES)
     width, height = window[2:] - window[:2]
-    parts = draw_windows(int(height), int(width), generator) + np.tile(window[:2], 2)
+    parts = draw_windows(int(height), int(width), generator) + window[LOW]
     # On a picture without objects a part has nothing to hold but some of the picture.
     held = boxes if len(boxes) else np.array([[0, 0, size[1], size[0]]], dtype=np.float32)
     shares = held_shares(held, parts)
@@ -210,7 +213,7 @@ def cut_out(
         place = np.array([0, 0, side, side])
         square = cv2.resize(seen, (side, side), interpolation=cv2.INTER_LINEAR)
     else:
-        place = np.rint((part - np.tile(window[:2], 2)) * (side / np.tile(window[2:] - window[:2], 2))).astype(np.int64)
+        place = np.rint((part - window[LOW]) * (side / (window[HIGH] - window[LOW]))).astype(np.int64)
         # However little is seen, it has a pixel.
         place[:2] = np.minimum(place[:2], side - 1)
         place[2:] = np.maximum(place[2:], place[:2] + 1)
@@ -219,9 +222,9 @@ def cut_out(
         square[place[1] : place[3], place[0] : place[2]] = cv2.resize(
             seen, (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_AREA
         )
-    scale = np.tile((place[2:] - place[:2]) / (part[2:] - part[:2]), 2)
-    clipped = np.clip(boxes, np.tile(part[:2], 2), np.tile(part[2:], 2))
-    return square, (clipped - np.tile(part[:2], 2)) * scale + np.tile(place[:2], 2)
+    scale = (place[HIGH] - place[LOW]) / (part[HIGH] - part[LOW])
+    clipped = np.clip(boxes, part[LOW], part[HIGH])
+    return square, (clipped - part[LOW]) * scale + place[LOW]
 
 
 def draw_windows(height: int, width: int, generator: np.random.Generator) -> Int64[np.ndarray, "W 4"]:
