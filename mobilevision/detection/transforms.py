@@ -1,6 +1,7 @@
 """Turn pictures and boxes into what the detector trains on and is measured on."""
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import albumentations as A
@@ -28,6 +29,8 @@ MAX_ZOOM_OUT = 4.0
 ZOOM_OUT_SHARE = 0.5
 MEAN_PIXEL = 128
 """What the canvas is filled with: next to 0 once normalised."""
+
+Picture = UInt8[np.ndarray, "H W 3"]
 
 Window = Int64[np.ndarray, "4"]
 """xyxy in whole pixels of the file; where it is zoomed out, it reaches beyond the picture."""
@@ -120,19 +123,20 @@ class TrainTransform:
         if self.crop:
             window, stays = crop_randomly(boxes, window, (height, width), generator)
             boxes, labels = boxes[stays], labels[stays]
-        image, boxes = cut_out(sample.image, boxes, window, self.input_size)
+        # One pair of generators for the whole chain: set_random_seed would let every step draw the same numbers.
+        self.recolor.set_random_state(generator, random.Random(seed))  # noqa: S311
+        image, boxes = cut_out(sample.image, boxes, window, self.input_size, self._recolored)
         if self.flip and generator.random() < 0.5:
             image = cv2.flip(image, 1)
             boxes = np.stack(
                 [self.input_size - boxes[:, 2], boxes[:, 1], self.input_size - boxes[:, 0], boxes[:, 3]], axis=1
             )
-        if self.photometric:
-            # One pair of generators for the whole chain: set_random_seed would let every step draw the same numbers.
-            self.recolor.set_random_state(generator, random.Random(seed))  # noqa: S311
-            image = self.recolor(image=image)["image"]
         return Transformed(
             to_tensor(image), torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
         )
+
+    def _recolored(self, image: Picture) -> Picture:
+        return self.recolor(image=image)["image"] if self.photometric else image
 
 
 def zoom_out_randomly(picture: Window, generator: np.random.Generator) -> Window:
@@ -192,7 +196,11 @@ def crop_randomly(
 
 
 def cut_out(
-    image: UInt8[np.ndarray, "H W 3"], boxes: Float32[np.ndarray, "N 4"], window: Window, side: int
+    image: Picture,
+    boxes: Float32[np.ndarray, "N 4"],
+    window: Window,
+    side: int,
+    change: Callable[[Picture], Picture] = lambda seen: seen,
 ) -> tuple[UInt8[np.ndarray, "S S 3"], Float64[np.ndarray, "N 4"]]:
     """Resize what a window shows to a square, bilinearly; what is not picture is ``MEAN_PIXEL``.
 
@@ -201,6 +209,7 @@ def cut_out(
         boxes: The objects, in its pixels.
         window: What is to be seen; some of the picture is.
         side: Of the square, in pixels.
+        change: What is done to the resized picture before it is put on the canvas, which stays as it is.
 
     Returns:
         The square, and the boxes in its pixels, clipped to what is seen of the picture.
@@ -211,17 +220,16 @@ def cut_out(
     seen = image[top:bottom, left:right]
     if (part == window).all():
         place = np.array([0, 0, side, side])
-        square = cv2.resize(seen, (side, side), interpolation=cv2.INTER_LINEAR)
+        square = change(cv2.resize(seen, (side, side), interpolation=cv2.INTER_LINEAR))
     else:
         place = np.rint((part - window[LOW]) * (side / (window[HIGH] - window[LOW]))).astype(np.int64)
         # However little is seen, it has a pixel.
         place[:2] = np.minimum(place[:2], side - 1)
         place[2:] = np.maximum(place[2:], place[:2] + 1)
-        square = np.full((side, side, 3), MEAN_PIXEL, dtype=np.uint8)
         # A picture becomes so small here that bilinear weights would miss most of its pixels.
-        square[place[1] : place[3], place[0] : place[2]] = cv2.resize(
-            seen, (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_AREA
-        )
+        small = cv2.resize(seen, (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_AREA)
+        square = np.full((side, side, 3), MEAN_PIXEL, dtype=np.uint8)
+        square[place[1] : place[3], place[0] : place[2]] = change(small)
     scale = (place[HIGH] - place[LOW]) / (part[HIGH] - part[LOW])
     clipped = np.clip(boxes, part[LOW], part[HIGH])
     return square, (clipped - part[LOW]) * scale + place[LOW]

@@ -214,6 +214,20 @@ def test_what_is_not_picture_is_the_mean_pixel_and_boxes_move_with_their_pixels(
     np.testing.assert_array_equal(square, expected)
 
 
+def test_colours_change_on_the_picture_and_not_on_its_canvas():
+    sample = make_sample([[0, 0, 80, 60]])
+    transform = TrainTransform(32, crop=False, photometric=True, zoom_out=True)
+    canvases = 0
+    for seed in range(20):
+        image, boxes, _ = transform(sample, seed)
+        left, top, right, bottom = boxes[0].long().tolist()
+        outside = torch.ones(32, 32, dtype=torch.bool)
+        outside[top:bottom, left:right] = False
+        assert (image[:, outside] == MEAN_PIXEL).all()
+        canvases += bool(outside.any())
+    assert canvases > 4
+
+
 def test_a_picture_that_becomes_small_keeps_its_mean():
     image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     square, _ = cut_out(image, np.zeros((0, 4), np.float32), np.array([-300, -300, 500, 500]), 80)
