@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
@@ -37,12 +37,14 @@ class DryRunCLI(TrainingCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer for a single step, without checkpoints and log."""
         self.first_batch = FirstBatch()
-        callbacks = [callback for callback in self.configured_callbacks if not isinstance(callback, Checkpoint)]
+        unneeded = Checkpoint | ProgressBar
+        callbacks = [callback for callback in self.configured_callbacks if not isinstance(callback, unneeded)]
         return super().instantiate_trainer(
             callbacks=[*callbacks, self.first_batch],
             # A logger that is never written to: callbacks that log want one.
             logger=CSVLogger(self.root),
             enable_checkpointing=False,
+            enable_progress_bar=False,
             fast_dev_run=1,
             **kwargs,
         )

@@ -21,7 +21,12 @@ def test_a_dry_run_leaves_pictures_of_one_batch_and_nothing_else(task, setups, r
 
 def test_a_dry_run_takes_one_step_of_any_run_and_runs_its_callbacks(setups, run, tmp_path):
     more = ("--trainer.max_epochs", "-1", "--trainer.max_steps", "100000", "--model.warmup_steps", "1000")
-    callbacks = ("LearningRateMonitor", "lightning.pytorch.callbacks.EMAWeightAveraging", "ModelCheckpoint")
+    callbacks = (
+        "LearningRateMonitor",
+        "lightning.pytorch.callbacks.EMAWeightAveraging",
+        "ModelCheckpoint",
+        "TQDMProgressBar",
+    )
     added = [option for name in callbacks for option in ("--trainer.callbacks+", name)]
     code, _, err = run("fit", *setups["detection"].options(tmp_path, *more, *added), "--dry-run")
     assert (code, err) == (0, "")
