@@ -126,7 +126,7 @@ def _print_contents(splits: Mapping[Split, CheckedSplit], fit: AnchorFit, input_
     largest = max(*fit.counts, 1)
     uppers = [*map(str, fit.sides[1:]), ""]
     bars = [
-        (f"{low}-{high}", str(count), str(none), ("#" * round(BAR * count / largest)).ljust(BAR))
+        (f"{low}-{high}", str(count), str(none), ("#" * round(BAR * count / largest)).ljust(BAR, "."))
         for low, high, count, none in zip(fit.sides, uppers, fit.counts, fit.uncovered, strict=True)
     ]
     header = ("side", "objects", "uncovered", "")

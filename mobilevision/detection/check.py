@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobilevision.detection.annotations import CocoAnnotations
 from mobilevision.detection.boxes import cxcywh_to_xyxy, pairwise_iou
-from mobilevision.detection.coco import MIN_SIDE, clip_to_images, describe_box, find_broken_boxes, image_sizes
+from mobilevision.detection.coco import MIN_SIDE, clip_to_images, find_broken_boxes, image_sizes
 from mobilevision.detection.formats import Format, Part, read_part
 from mobilevision.detection.sift import sift_coco
 from mobilevision.findings import Finding, InspectedPicture
@@ -98,22 +98,22 @@ def check_boxes_of(annotations: CocoAnnotations) -> list[Finding]:
     clipped = clip_to_images(annotations)
     thin = ~broken & ((clipped[:, 2:] - clipped[:, :2]).min(axis=1) < MIN_SIDE)
     over = ~broken & (np.abs(_corners(annotations) - clipped).max(axis=1, initial=0) > EDGE)
-    findings = []
+    findings: list[Finding] = []
     for row in np.flatnonzero(broken | thin | over).tolist():
-        flat = annotations.boxes_xywh[row, 2:].min() <= 0
-        kind = ("box of no size" if flat else "box outside") if broken[row] else None
         image = annotations.images[annotations.owners[row]]
-        box = f"box {annotations.boxes_xywh[row].tolist()} (x, y, width, height) in {image['file_name']}"
-        size = f"{image['width']}x{image['height']}"
+        numbers = ", ".join(f"{number:.6g}" for number in annotations.boxes_xywh[row])
+        box = f"box {numbers} (x, y, width, height) of {image['file_name']}, {image['width']}x{image['height']},"
+        flat = annotations.boxes_xywh[row, 2:].min() <= 0
+        faults = {
+            "box of no size": (broken[row] and flat, "has no size"),
+            "box outside": (broken[row] and not flat, "lies outside"),
+            "thinner than a pixel": (thin[row], "is thinner than a pixel: evaluated, not trained on"),
+            "over the edge": (over[row], "reaches over the edge: it will be cut"),
+        }
         place = f"annotation {annotations.ids[row]}"
-        if kind:
-            findings.append(Finding(kind, annotations.path, place, describe_box(annotations, row)))
-        if thin[row]:
-            text = f"{box} is thinner than a pixel: evaluated, not trained on"
-            findings.append(Finding("thinner than a pixel", annotations.path, place, text))
-        if over[row]:
-            text = f"{box} reaches over the edge of its image of {size}: it will be cut"
-            findings.append(Finding("over the edge", annotations.path, place, text))
+        findings += [
+            Finding(kind, annotations.path, place, f"{box} {text}") for kind, (is_so, text) in faults.items() if is_so
+        ]
     for index in np.flatnonzero(np.diff(annotations.starts) == 0):
         name = annotations.images[index]["file_name"]
         findings.append(

@@ -140,7 +140,7 @@ def find_pictures(
         _check_files(path, folder, [str(name) for name in names])
     broken = find_broken_boxes(annotations)
     if broken.any():
-        first = f"{path}: {describe_box(annotations, int(np.argmax(broken)))}"
+        first = f"{path}: {_describe(annotations, int(np.argmax(broken)))}"
         if not skip_broken:
             raise ValueError(f"{first}; broken boxes: {broken.sum()}; data.skip_broken leaves them out")
         rank_zero_warn(f"left out {broken.sum()} of {len(broken)} boxes as broken, first {first}")
@@ -193,8 +193,7 @@ def _check_files(path: Path, folder: Path, names: list[str]) -> None:
         )
 
 
-def describe_box(annotations: CocoAnnotations, row: int) -> str:
-    """Say where a broken box is and what is wrong with it."""
+def _describe(annotations: CocoAnnotations, row: int) -> str:
     image = annotations.images[annotations.owners[row]]
     box = annotations.boxes_xywh[row].tolist()
     fault = "has no size" if min(box[2:]) <= 0 else f"lies outside its image of {image['width']}x{image['height']}"

@@ -58,7 +58,9 @@ def test_every_fault_of_a_box_is_told_with_file_and_box(coco, box, kind):
     coco.data["annotations"][0]["bbox"] = box
     found = next(finding for finding in check(coco).findings if finding.kind == kind)
     assert (found.file, found.place) == (coco.annotations, "annotation 1")
-    assert str([float(number) for number in box]) in found.message
+    assert found.message.startswith(
+        f"box {', '.join(map(str, box))} (x, y, width, height) of 000000000007.png, 80x60, "
+    )
 
 
 def test_a_box_may_reach_over_the_edge_by_as_much_as_rounding_does(coco):
