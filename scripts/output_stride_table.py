@@ -20,7 +20,7 @@ from mobilevision.segmentation.multi_scale import PAPER_SCALES, average_probabil
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.weights.file import load_network
 
-HEADER = "| output stride | scales | multiply-adds | seconds | mIoU | pixel accuracy | boundary F |"
+HEADER = "| output stride | scales | multiply-adds | mIoU | pixel accuracy | boundary F | seconds |"
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="a file of weights of any kind that is understood")
     parser.add_argument("--root", required=True, help="folder VOC2012, or one that holds VOCdevkit/VOC2012")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--output-strides", type=int, nargs="+", default=[32, 16, 8])
     parser.add_argument("--multi-scale", action="store_true", help="add six scales, mirrored, at output stride 8")
     parser.add_argument("--limit", type=int, help="number of pictures, all by default")
     given = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
 
     network = load_model(given.weights)
     assert isinstance(network, DeepLabV3)
-    rows = [(32, (1.0,), False), (16, (1.0,), False), (8, (1.0,), False)]
+    rows = [(output_stride, (1.0,), False) for output_stride in given.output_strides]
     if given.multi_scale:
         rows.append((8, PAPER_SCALES, True))
     print(f"{HEADER}\n|---|---|---|---|---|---|---|")
@@ -44,9 +45,8 @@ def main() -> None:
         report = evaluate(network, given, stride, scales, flip)
         seconds, multiply_adds = cost(network, stride, scales, flip)
         name = "1" if len(scales) == 1 else f"{len(scales)}, mirrored"
-        cells = (f"{multiply_adds / 1e9:.2f}B", f"{seconds:.2f}")
-        figures = (f"{report.figures[key]:.4f}" for key in ("miou", "pixel_accuracy", "boundary_f"))
-        print(f"| {stride} | {name} | {' | '.join((*cells, *figures))} |", flush=True)
+        figures = " | ".join(f"{report.figures[key]:.4f}" for key in ("miou", "pixel_accuracy", "boundary_f"))
+        print(f"| {stride} | {name} | {multiply_adds / 1e9:.2f}B | {figures} | {seconds:.2f} |", flush=True)
     print(f"{report.num_images} pictures of {given.split}, {torch.get_num_threads()} threads")
 
 

@@ -1,5 +1,6 @@
 """Pictures in one folder, their masks in another, as Cityscapes and many sets of one's own come."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ class MaskFolders(NamedTuple):
 
         Raises:
             FileNotFoundError: A folder is missing, or there are no pictures in it.
+            ValueError: Two pictures have the same name.
         """
         absent = [folder for folder in (self.image_dir, self.mask_dir) if not folder.is_dir()]
         if absent:
@@ -35,10 +37,7 @@ class MaskFolders(NamedTuple):
                 f"and {self.mask_dir}/NAME{self.mask_suffix}"
             )
         masks = _by_name(self.mask_dir, self.mask_suffix)
-        images = _by_name(self.image_dir, self.image_suffix)
-        if not self.image_suffix and self.image_dir == self.mask_dir:
-            mask_files = set(masks.values())
-            images = {name: path for name, path in images.items() if path not in mask_files}
+        images = _by_name(self.image_dir, self.image_suffix, besides=masks.values())
         if not images:
             raise FileNotFoundError(f"{self.image_dir} holds no pictures called NAME{self.image_suffix or '.jpg'}")
         return Listing(
@@ -53,14 +52,21 @@ class MaskFolders(NamedTuple):
 
         Raises:
             FileNotFoundError: As in :meth:`list_pairs`, or pictures have no mask; the message names them all.
+            ValueError: Two pictures have the same name.
         """
         return self.list_pairs()._replace(without_image=()).complete()
 
 
-def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
-    """Give the files by their paths in the folder without ``suffix``, sorted."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = ((path.relative_to(folder).as_posix(), path) for path in paths)
-    if not suffix:
-        return {name.removesuffix(path.suffix): path for name, path in names if path.suffix.lower() in IMAGE_SUFFIXES}
-    return {name.removesuffix(suffix): path for name, path in names if name.endswith(suffix)}
+def _by_name(folder: Path, suffix: str, besides: Iterable[Path] = ()) -> dict[str, Path]:
+    """Give the files by their paths in the folder without ``suffix``, sorted; those of ``besides`` are left out."""
+    left_out = set(besides)
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        ends = path.name.endswith(suffix) if suffix else path.suffix.lower() in IMAGE_SUFFIXES
+        if not ends or path in left_out:
+            continue
+        name = path.relative_to(folder).as_posix().removesuffix(suffix or path.suffix)
+        if name in found:
+            raise ValueError(f"names must differ in more than their ending, got {found[name]} and {path}")
+        found[name] = path
+    return found

@@ -43,6 +43,18 @@ def test_both_may_lie_in_one_folder(touch):
     assert names(pairs, root) == [("a.png", "a_mask.png"), ("b.png", "b_mask.png")]
 
 
+def test_both_may_lie_in_one_folder_and_differ_in_their_ending_alone(touch):
+    root = touch("a.jpg", "a.png", "b.jpg", "b.png")
+    pairs = MaskFolders(root, root).find_pairs()
+    assert names(pairs, root) == [("a.jpg", "a.png"), ("b.jpg", "b.png")]
+
+
+def test_two_pictures_of_one_name_are_refused(touch):
+    root = touch("images/a.jpg", "images/a.webp", "masks/a.png")
+    with pytest.raises(ValueError, match=r"names must differ in more than their ending, got .*a\.jpg and .*a\.webp"):
+        MaskFolders(root / "images", root / "masks").find_pairs()
+
+
 def test_pictures_without_masks_are_all_named(touch):
     root = touch("images/a.jpg", "images/b.jpg", "images/sub/c.jpg", "masks/b.png", "masks/d.png")
     folders = MaskFolders(root / "images", root / "masks")
