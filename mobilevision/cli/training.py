@@ -20,13 +20,13 @@ from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
-from mobilevision.segmentation.datamodule import VocDataModule
+from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.task import NetworkTask
 
 TASKS = (ClassificationTask, DetectionTask, SegmentationTask)
-DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule)
+DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule, MaskFolderDataModule)
 """Imported so that a configuration may name them without their module."""
 
 TRAINER_DEFAULTS = {
