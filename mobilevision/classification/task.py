@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
 from mobilevision.classification.metrics import TopK
+from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
@@ -30,6 +31,8 @@ class ClassificationTask(NetworkTask):
         norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
             until the running statistics are right; a short run wants 0.1.
         label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
+        mixup_alpha: Parameter of the Beta distribution of Mixup's shares, 0.2 for instance; 0 is no Mixup.
+        cutmix_alpha: Likewise of CutMix, 1.0 for instance. With both, every batch gets one of them.
         optimization: As in :class:`NetworkTask`.
     """
 
@@ -50,11 +53,14 @@ class ClassificationTask(NetworkTask):
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
         label_smoothing: float = 0.1,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
         **optimization: Any,
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
         self.label_smoothing = label_smoothing
+        self.mixing = Mixing(num_classes, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
         self.top_k = TopK(num_classes)
         self.mean_loss = MeanLoss()
 
@@ -75,7 +81,8 @@ class ClassificationTask(NetworkTask):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""
-        loss = F.cross_entropy(self.network(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        images, targets = self.mixing(batch.images, batch.labels)
+        loss = F.cross_entropy(self.network(images), targets, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
         return loss
 

@@ -138,6 +138,17 @@ def test_label_smoothing_spreads_a_share_of_the_label(settle):
     assert task.mean_loss.compute().item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_mixed_batch_is_learned_with_its_mixed_labels_and_the_step_alone_decides_how(root):
+    losses = [Losses(), Losses()]
+    for each in losses:
+        torch.manual_seed(3)
+        task = make_task(mixup_alpha=0.5, cutmix_alpha=0.5, dropout=0.0)
+        make_trainer(root, each, max_epochs=3).fit(task, make_data(root))
+    assert losses[0].losses == pytest.approx(losses[1].losses, rel=1e-4)
+    images, targets = task.mixing(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.tensor([0, 1]))
+    assert (images.dtype, targets.shape) == (torch.float32, (2, 2))
+
+
 def test_another_number_of_classes_is_refused(root):
     with pytest.raises(ValueError, match=r"the data has 2 classes .*, the network has 3: set model\.num_classes to 2"):
         make_trainer(root).validate(make_task(num_classes=3), make_data(root), verbose=False)
