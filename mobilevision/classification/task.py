@@ -1,5 +1,6 @@
 """Train and evaluate the classifier."""
 
+import time
 from typing import Any, ClassVar
 
 import torch
@@ -8,16 +9,22 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
-from mobilevision.classification.metrics import TopK
+from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
 from mobilevision.training.task import NetworkTask
 
+NUM_PAIRS = 100
+"""Confusions that a report lists, the most frequent first."""
+
 
 class ClassificationTask(NetworkTask):
-    """Train MobileNetV2 to say what a picture shows, measured by top-1 and top-5.
+    """Train MobileNetV2 to say what a picture shows, measured by top-1, top-5 and calibration.
+
+    The report's details list what is most often taken for what, and the images per second of the whole evaluation,
+    reading included, all processes together.
 
     Args:
         num_classes: Classes of the data; ImageNet has 1000.
@@ -95,6 +102,12 @@ class ClassificationTask(NetworkTask):
 
     test_step = validation_step
 
+    def on_validation_epoch_start(self) -> None:
+        """Take the time."""
+        self._start = time.perf_counter()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
         """Measure and log the whole set."""
         self._conclude("val")
@@ -105,12 +118,25 @@ class ClassificationTask(NetworkTask):
 
     def _conclude(self, split: str) -> None:
         result = self.top_k.compute()
-        figures = {"loss": float(self.mean_loss.compute()), "top1": float(result.top1), "top5": float(result.top5)}
+        figures = {
+            "loss": float(self.mean_loss.compute()),
+            "top1": float(result.top1),
+            "top5": float(result.top5),
+            "ece": float(result.ece),
+        }
         for name, figure in figures.items():
             # Every process has the same figures; their maximum is exact, which their mean is not.
             self.log(f"{split}/{name}", figure, prog_bar=True, sync_dist=True, reduce_fx="max")
         names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
         per_class = zip(names, result.per_class_top1.tolist(), strict=True)
-        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images)
+        pairs = confused_pairs(result.labels, result.predicted, len(names), NUM_PAIRS)
+        details = {
+            "confusions": [
+                {"label": names[label], "predicted": names[predicted], "images": count}
+                for label, predicted, count in pairs
+            ],
+            "images_per_second": result.num_images / (time.perf_counter() - self._start),
+        }
+        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images, details)
         self.top_k.reset()
         self.mean_loss.reset()

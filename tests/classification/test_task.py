@@ -99,8 +99,10 @@ def test_the_report_has_every_figure_and_every_class(trained, root):
     (logged,) = trainer.validate(task, make_data(root), ckpt_path=path, verbose=False, weights_only=True)
     assert task.report.num_images == 7
     assert {f"val/{name}": figure for name, figure in task.report.figures.items()} == pytest.approx(logged)
-    assert logged.keys() == {"val/loss", "val/top1", "val/top5"}
+    assert logged.keys() == {"val/loss", "val/top1", "val/top5", "val/ece"}
     assert task.report.per_class == {"bright": {"top1": 1.0}, "dark": {"top1": 1.0}}
+    assert task.report.details["confusions"] == []
+    assert task.report.details["images_per_second"] > 0
     (tested,) = trainer.test(task, make_data(root), verbose=False)
     assert tested == {name.replace("val", "test"): figure for name, figure in logged.items()}
 
@@ -126,6 +128,17 @@ def test_an_image_that_comes_twice_counts_once(settle):
     expected = F.cross_entropy(task.network(images), batch.labels, label_smoothing=0.1)
     torch.testing.assert_close(task.mean_loss.compute(), expected)
     assert task.top_k.compute().num_images == 2
+
+
+def test_the_report_names_what_is_taken_for_what(root):
+    task = make_task()
+    torch.nn.init.zeros_(task.network.linear.weight)
+    task.network.linear.bias.data = torch.tensor([1.0, 0.0])
+    make_trainer(root).validate(task, make_data(root), verbose=False)
+    # 3 of the 7 are dark.
+    assert task.report.details["confusions"] == [{"label": "dark", "predicted": "bright", "images": 3}]
+    confidence = 1 / (1 + math.exp(-1))
+    assert task.report.figures["ece"] == pytest.approx(abs(confidence - 4 / 7), abs=1e-5)
 
 
 def test_label_smoothing_spreads_a_share_of_the_label(settle):
