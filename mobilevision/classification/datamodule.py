@@ -18,6 +18,7 @@ from mobilevision.classification.transforms import EvalTransform, TrainTransform
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop, Sample
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
+from mobilevision.training.sampling import EpochSampler
 
 
 class ImageNetDataModule(ImageDataModule):
@@ -104,12 +105,23 @@ class ImageNetDataModule(ImageDataModule):
         if stage == "fit":
             pictures = self._find_pictures(self.train_dir, classes)
             self.train_set = PictureFolders(pictures, self.train_transform, self.seed)
+            self.feature_set = PictureFolders(pictures, self.eval_transform, self.seed)
         pictures = self._find_pictures(self.val_dir, classes)
         self.val_set = PictureFolders(pictures, self.eval_transform, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""
         return self.train_loader(self.train_set, collate)
+
+    def feature_dataloader(self) -> ResumableLoader:
+        """Give the training pictures as validation sees them, in order, and all of them in every process."""
+        return ResumableLoader(
+            self.feature_set,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(len(self.feature_set), shuffle=False, seed=self.seed),
+            collate_fn=collate,
+            num_workers=self.num_workers,
+        )
 
     def val_dataloader(self) -> ResumableLoader:
         """Give the validation batches."""

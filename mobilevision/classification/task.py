@@ -9,12 +9,14 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
+from mobilevision.classification.features import LinearLayer, compute_features, fit_layer, matching_rows
 from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
 from mobilevision.training.task import NetworkTask
+from mobilevision.weights.file import read_weights
 
 NUM_PAIRS = 100
 """Confusions that a report lists, the most frequent first."""
@@ -40,6 +42,9 @@ class ClassificationTask(NetworkTask):
         label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
         mixup_alpha: Parameter of the Beta distribution of Mixup's shares, 0.2 for instance; 0 is no Mixup.
         cutmix_alpha: Likewise of CutMix, 1.0 for instance. With both, every batch gets one of them.
+        fit_head: Before the first step, compute the features of all training pictures once, as validation sees them,
+            and fit the linear layer to them. A head that knows nothing would spoil what ``backbone_weights`` know. Its
+            rows start from the file's classes of the same names.
         optimization: As in :class:`NetworkTask`.
     """
 
@@ -62,6 +67,7 @@ class ClassificationTask(NetworkTask):
         label_smoothing: float = 0.1,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
+        fit_head: bool = False,
         **optimization: Any,
     ) -> None:
         self.save_hyperparameters()
@@ -85,6 +91,20 @@ class ClassificationTask(NetworkTask):
             norm_eps=options["norm_eps"],
             norm_momentum=options["norm_momentum"],
         )
+
+    def on_fit_start(self) -> None:
+        """Fit the head to the features, unless the run goes on from a checkpoint."""
+        if not self.hparams["fit_head"] or self.trainer.ckpt_path is not None:
+            return
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        layer = fit_layer(
+            compute_features(self.network, datamodule.feature_dataloader()),
+            self._known_layer(),
+            label_smoothing=self.label_smoothing,
+        )
+        # Every process has fitted its own: the same but for the order that sums were taken in.
+        layer = self.trainer.strategy.broadcast(layer)
+        self.network.linear.load_state_dict(layer._asdict())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""
@@ -115,6 +135,12 @@ class ClassificationTask(NetworkTask):
     def on_test_epoch_end(self) -> None:
         """Measure and log the whole set."""
         self._conclude("test")
+
+    def _known_layer(self) -> LinearLayer:
+        linear, source = self.network.linear, self.hparams.get("backbone_weights")
+        if self.hparams.get("weights") is not None:
+            return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
+        return matching_rows(self.network.class_names, linear.in_features, read_weights(source) if source else None)
 
     def _conclude(self, split: str) -> None:
         result = self.top_k.compute()

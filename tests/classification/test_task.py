@@ -8,6 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.features import LinearLayer, compute_features, fit_layer
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import Batch
 from mobilevision.weights.file import load_network, read_weights
@@ -173,3 +174,25 @@ def test_the_network_is_built_with_the_tasks_scalars():
     )
     wanted = {"num_classes": 3, "width_mult": 0.5, "padding": "tf_same", "input_size": 96, "dropout": 0.3}
     assert task.network.options.items() >= (wanted | {"norm_eps": 1e-5, "norm_momentum": 0.2}).items()
+
+
+def test_the_head_is_fitted_before_the_first_step_and_a_step_without_rate_leaves_it(root, trained):
+    path = trained[1]
+    options = {"fit_head": True, "label_smoothing": 0.0, "learning_rate": 0.0, "backbone_rate": 0.0}
+    task = make_task(backbone_weights=str(path), **options)
+    assert not torch.equal(task.network.linear.weight, trained[0].network.linear.weight)
+    make_trainer(root, max_steps=1).fit(task, make_data(root))
+    assert task.report.figures["top1"] == 1.0
+    data = make_data(root)
+    data.setup("fit")
+    torch.testing.assert_close(task.network.backbone.state_dict(), trained[0].network.backbone.state_dict())
+    features = compute_features(task.network, data.feature_dataloader())
+    again = fit_layer(features, LinearLayer(*trained[0].network.linear.state_dict().values()))
+    torch.testing.assert_close(task.network.linear.weight, again.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_run_that_goes_on_keeps_its_head(root, trained):
+    task = make_task(fit_head=True, learning_rate=0.0)
+    trainer = make_trainer(root, max_epochs=45)
+    trainer.fit(task, make_data(root), ckpt_path=trained[1], weights_only=True)
+    torch.testing.assert_close(task.network.linear.weight, trained[0].network.linear.weight)
