@@ -34,13 +34,14 @@ BAR_COLOR: Color = (150, 190, 240)
 
 
 def class_color(label: int) -> Color:
-    """Give the colour of a class: the same in every picture; after twenty they come again, paler or darker.
+    """Give the colour of a class: the same in every picture; after twenty they come again, ever paler or darker.
 
     >>> class_color(0), class_color(20)
     ((240, 60, 45), (246, 147, 139))
     """
     turn, index = divmod(label, len(COLORS))
-    target, share = (255, 0.45) if turn % 2 else (0, 0.3 if turn else 0.0)
+    target, share = (255, 0.45 + 0.1 * (turn // 2)) if turn % 2 else (0, 0.3 + 0.1 * (turn // 2 - 1) if turn else 0.0)
+    share = min(share, 0.9)
     red, green, blue = (int(value + share * (target - value)) for value in COLORS[index])
     return red, green, blue
 
