@@ -1,7 +1,7 @@
 """Turn pictures into the pixels that the classifier trains on and is measured on."""
 
 import random
-from typing import get_args
+from typing import Any, get_args
 
 import albumentations as A
 import cv2
@@ -57,7 +57,7 @@ class TrainTransform:
             _check_share(name, change)
         self.cut = A.Compose(
             [
-                A.RandomResizedCrop((input_size, input_size), scale=(min_crop_area, 1.0), area_for_downscale="image"),
+                _Cut((input_size, input_size), scale=(min_crop_area, 1.0)),
                 A.HorizontalFlip(p=0.5),
             ]
         )
@@ -87,6 +87,16 @@ class TrainTransform:
             self.change.set_random_state(*generators)
             image = self.change(image=image)["image"]
         return to_tensor(image)
+
+
+class _Cut(A.RandomResizedCrop):
+    def apply(self, img: UInt8[np.ndarray, "H W 3"], crop_coords: tuple[int, int, int, int], **_: Any) -> Any:
+        left, top, right, bottom = crop_coords
+        cut, size = img[top:bottom, left:right], self.size[::-1]
+        # As long as it shrinks by less than 2 a bilinear filter still reads every pixel, in a third of the time.
+        if all(length < 2 * side for length, side in zip(cut.shape, size[::-1], strict=False)):
+            return cv2.resize(cut, size, interpolation=cv2.INTER_LINEAR)
+        return resize(cut, size)
 
 
 class EvalTransform:

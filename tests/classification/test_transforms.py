@@ -84,6 +84,17 @@ def test_the_seed_alone_decides_the_augmentation():
     assert len({one.numpy().tobytes() for one in first}) == 4
 
 
+@pytest.mark.parametrize(("height", "width"), [(61, 63), (40, 30), (200, 300), (63, 200)])
+def test_training_reads_every_pixel_however_much_it_shrinks(height, width):
+    image = np.full((height, width, 3), 100, np.uint8)
+    image[::2] = 200
+    image[:, ::2] //= 2
+    transform = TrainTransform(32, min_crop_area=1.0)
+    means = [transform(image, seed).float().mean().item() for seed in range(4)]
+    # Reading every other row or column only would be off by a third.
+    assert means == pytest.approx([image.mean()] * 4, rel=0.15)
+
+
 CHANGES = [{"rand_augment": 9}, {"brightness": 0.5, "saturation": 0.5}, {"contrast": 0.5}, {"random_erase": 1.0}]
 
 
