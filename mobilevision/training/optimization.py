@@ -8,11 +8,19 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-OptimizerName = Literal["sgd", "adamw", "rmsprop"]
+try:
+    from timm.optim import RMSpropTF
+except ModuleNotFoundError:
+    RMSpropTF = None
+
+OptimizerName = Literal["sgd", "adamw", "rmsprop", "rmsprop_tf"]
 ScheduleName = Literal["constant", "cosine", "poly", "exponential"]
 
 POLY_POWER = 0.9
 """The power of DeepLab's schedule."""
+
+TF_RMSPROP_EPS = 1.0
+"""TF-slim's epsilon of RMSProp, the one behind the paper's networks."""
 
 
 def parameter_groups(
@@ -54,11 +62,15 @@ def make_optimizer(
     """Make an optimizer.
 
     Args:
-        name: ``sgd``, ``adamw`` or ``rmsprop``.
+        name: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``: TensorFlow's, whose mean square starts at 1, with its
+            epsilon of 1 inside the root and the rate inside the momentum.
         groups: As :func:`parameter_groups` gives them.
         learning_rate: The base rate.
         momentum: Of sgd and rmsprop; adamw keeps its own betas.
         apart_rate: The factor on the rate of the part that stands apart.
+
+    Raises:
+        ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
     """
     groups = [{**group, "lr": learning_rate * (apart_rate if group["apart"] else 1.0)} for group in groups]
     match name:
@@ -68,6 +80,11 @@ def make_optimizer(
             return torch.optim.AdamW(groups, lr=learning_rate)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=learning_rate, momentum=momentum, alpha=0.9)
+        case "rmsprop_tf":
+            if RMSpropTF is None:
+                raise ValueError("optimizer rmsprop_tf needs timm: pip install 'mobilevision[recipes]'")
+            optimizer: Optimizer = RMSpropTF(groups, lr=learning_rate, momentum=momentum, alpha=0.9, eps=TF_RMSPROP_EPS)
+            return optimizer
     assert_never(name)
 
 

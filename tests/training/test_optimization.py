@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mobilevision.backbone import MobileNetV2
+from mobilevision.training import optimization
 from mobilevision.training.optimization import make_optimizer, make_schedule, parameter_groups, start_later
 
 SCHEDULES = ("constant", "cosine", "poly", "exponential")
@@ -106,6 +107,31 @@ def test_rmsprop_averages_and_adds_up_as_the_paper_has_it() -> None:
     optimizer = make_optimizer("rmsprop", parameter_groups(small_network(), 4e-5), learning_rate=0.045, momentum=0.9)
     assert type(optimizer) is torch.optim.RMSprop
     assert {(group["alpha"], group["momentum"]) for group in optimizer.param_groups} == {(0.9, 0.9)}
+
+
+def test_two_steps_of_tensorflows_rmsprop_by_hand() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 2.0)
+    groups = parameter_groups(network, 0.5)
+    optimizer = make_optimizer("rmsprop_tf", groups, learning_rate=0.1, momentum=0.9)
+    weight, square, step = 2.0, 1.0, 0.0
+    for rate in (0.1, 0.05):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (3.0 * network.weight).sum().backward()
+        optimizer.step()
+        gradient = 3.0 + 0.5 * weight
+        square = 0.9 * square + 0.1 * gradient**2
+        # What the rate was when a step was taken stays in the momentum.
+        step = 0.9 * step + rate * gradient / math.sqrt(square + 1.0)
+        weight -= step
+        assert network.weight.item() == pytest.approx(weight, rel=1e-6)
+
+
+def test_what_is_missing_for_tensorflows_rmsprop_is_said(monkeypatch) -> None:
+    monkeypatch.setattr(optimization, "RMSpropTF", None)
+    with pytest.raises(ValueError, match=r"rmsprop_tf needs timm: pip install 'mobilevision\[recipes\]'"):
+        make_optimizer("rmsprop_tf", parameter_groups(small_network(), 0.1), learning_rate=0.1, momentum=0.9)
 
 
 @pytest.mark.parametrize(
