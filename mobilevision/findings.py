@@ -12,7 +12,10 @@ from PIL import Image, UnidentifiedImageError
 from mobilevision.images import read_image
 
 NOTES = frozenset(
-    {"grey", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same picture twice"}
+    {
+        *("grey", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same picture twice"),
+        *("absent classes", "mask without picture", "nothing counts"),
+    }
 )
 """The kinds of findings that are worth knowing and keep nobody from training."""
 

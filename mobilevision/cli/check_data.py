@@ -1,10 +1,12 @@
 """``mobilevision check-data``: find what is wrong with a data set before it is trained on."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from mobilevision.cli.check_boxes import check_boxes
+from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_sets, looks_like_voc
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.detection.formats import Format, find_format
@@ -13,7 +15,7 @@ from mobilevision.outputs import write_json
 
 PROBLEMS_FOUND = 1
 
-BOX_FORMATS: tuple[str, ...] = get_args(Format)
+FORMATS: tuple[str, ...] = (*get_args(Format), *MASK_FORMATS)
 
 NUM_SHOWN = 10
 """Findings of one kind that are printed; the report has them all."""
@@ -24,9 +26,10 @@ def run(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
     if not given.root.is_dir():
         raise FileNotFoundError(f"--root must be a folder, got {given.root}")
-    # Sets of masks go another way from here, by their own formats.
-    name = given.format or find_format(given.root, (given.train_annotations, given.val_annotations))
-    findings, report = check_boxes(name, given)
+    name = given.format or _find_format(given)
+    if name in MASK_FORMATS and given.fix is not None:
+        raise ValueError("--fix is for sets of boxes: masks have to be drawn again")
+    findings, report = check_mask_sets(name, given) if name in MASK_FORMATS else check_boxes(cast(Format, name), given)
     print_findings(findings)
     problems = [finding for finding in findings if finding.is_problem]
     print_line(f"{len(problems)} problems, {len(findings) - len(problems)} notes")
@@ -34,6 +37,15 @@ def run(arguments: list[str]) -> int:
         write_json(given.json, {"format": name, "findings": [_as_json(finding) for finding in findings], **report})
         print_line(f"report: {given.json}")
     return PROBLEMS_FOUND if problems else 0
+
+
+def _find_format(given: Namespace) -> str:
+    try:
+        return find_format(given.root, (given.train_annotations, given.val_annotations))
+    except FileNotFoundError:
+        if looks_like_voc(given.root):
+            return "voc-masks"
+        raise
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
@@ -68,10 +80,16 @@ def _parser() -> CommandParser:
         "mend, 1 where there are problems, 2 where the set could not be read at all.",
     )
     parser.add_argument("--root", type=Path, required=True, help="folder of the set")
-    parser.add_argument("--format", choices=BOX_FORMATS, help="recognised by what is in the folder where not given")
+    parser.add_argument("--format", choices=FORMATS, help="recognised by what is in the folder where not given")
     for split in ("train", "val"):
         for kind in ("annotations", "images"):
             parser.add_argument(f"--{split}-{kind}", help="path in the folder; the format's own where not given")
+        parser.add_argument(f"--{split}-masks", help="folder of the masks, for the format masks")
+    parser.add_argument("--image-suffix", default="", help="ending of the pictures' names that masks do not share")
+    parser.add_argument("--mask-suffix", default=".png", help="likewise of the masks, default: %(default)s")
+    parser.add_argument("--splits", nargs="+", help="lists to check, for the format voc-masks; default: train val")
+    parser.add_argument("--classes", nargs="+", help="the masks' classes in order, background included")
+    parser.add_argument("--class-table", help="file that says which numbers or colours are which class")
     parser.add_argument("--input-size", type=int, default=320, help="side of the network's input, default: %(default)s")
     parser.add_argument("--json", type=Path, help="file to write all findings and figures to")
     parser.add_argument(

@@ -118,3 +118,55 @@ def test_the_original_is_never_the_place_of_the_cleaned_copy(run, data, tmp_path
     assert code == 2
     assert "--fix must be another file than the annotations" in err
     assert path.read_bytes() == before
+
+
+def test_a_set_of_masks_is_recognised_counted_and_drawn(run, setups, tmp_path):
+    options = (
+        "--classes",
+        "background",
+        "blue",
+        "red",
+        "--sheet",
+        tmp_path / "sheet.png",
+        "--json",
+        tmp_path / "r.json",
+    )
+    code, out, err = run("check-data", "--root", setups["segmentation"].root, *options)
+    assert (code, err) == (0, "")
+    assert "0 problems, 0 notes" in out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["format"] == "voc-masks"
+    assert report["splits"]["train"]["num_pairs"] == 8
+    assert [row["name"] for row in report["splits"]["val"]["classes"]] == ["background", "blue", "red"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 4 * 328 + 8
+
+
+def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
+    root = shutil.copytree(setups["segmentation"].root, tmp_path / "data")
+    (root / "SegmentationClass" / "train_1.png").unlink()
+    Image.new("RGB", (72, 80)).save(root / "SegmentationClass" / "val_0.png")
+    Image.new("L", (72, 80), 7).save(root / "SegmentationClass" / "val_1.png")
+    options = ("--train-images", "JPEGImages", "--train-masks", "SegmentationClass", "--sheet", tmp_path / "sheet.png")
+    classes = ("--classes", "background", "blue", "red")
+    code, out, _ = run("check-data", "--root", root, "--format", "masks", *options, *classes)
+    assert code == 1
+    assert "3 problems" in out
+    for part in ("train_1.png", "there is no such mask", "val_0.png", "val_1.png", "must hold classes 0 to 2"):
+        assert part in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "masks"), "--classes or --class-table must say the classes of the masks"),
+        (("--format", "masks", "--classes", "a", "b"), "images/train"),
+        (("--format", "voc-masks", "--splits", "test"), "test.txt"),
+        (("--format", "voc-masks", "--fix", "out.json"), "--fix is for sets of boxes"),
+    ],
+)
+def test_masks_that_cannot_be_checked(options, message, run, setups, tmp_path):
+    code, out, err = run("check-data", "--root", setups["segmentation"].root, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
