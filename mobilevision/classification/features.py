@@ -38,7 +38,7 @@ def compute_features(network: Classifier, batches: Iterable[Batch]) -> Features:
     was_training = network.training
     network.eval()
     device = network.linear.weight.device
-    pairs = [(network.extract_feat(batch.images.to(device))[0].cpu(), batch.labels.cpu()) for batch in batches]
+    pairs = [(network.extract_feat(batch.images.to(device))[0].float().cpu(), batch.labels.cpu()) for batch in batches]
     network.train(was_training)
     return Features(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
