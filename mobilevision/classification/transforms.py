@@ -28,7 +28,7 @@ class TrainTransform:
         input_size: Side of the result, in pixels.
         min_crop_area: The smallest share of the picture that is cut out.
         rand_augment: Magnitude of RandAugment's two operations, from 0, which is none at all, to 30; 9 is usual.
-        brightness: The largest relative change of the brightness, below 1; 0 leaves it.
+        brightness: The largest relative change of the brightness, at most 1; 0 leaves it.
         contrast: Likewise.
         saturation: Likewise.
         random_erase: The share of the pictures that a rectangle is made grey in.

@@ -14,7 +14,7 @@ def test_the_head_alone_is_fitted_and_measured_and_leaves_the_backbone_as_it_was
         "model.fit_head": "true",
         "model.backbone_rate": 0,
         "model.learning_rate": 0,
-        "trainer.max_steps": 1,
+        "trainer.limit_train_batches": 1,
     }
     options = [word for name, value in head_only.items() for word in (f"--{name}", value)]
     assert run("fit", *setups["classification"].options(tmp_path, *options)).code == 0
