@@ -55,7 +55,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
                 return height, width
             # Where a PNG has no EXIF in front, Pillow decodes all of it to look behind.
             looked_for = image.format != "PNG" or "exif" in image.info
-            swapped = looked_for and image.getexif().get(ORIENTATION, 1) >= 5
+            swapped = looked_for and image.getexif().get(ORIENTATION) in range(5, 9)
             return (image.width, image.height) if swapped else (image.height, image.width)
     except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error
