@@ -49,9 +49,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
+            if image.format == "TIFF":
+                # Whether its size is given as it is stored or upright depends on Pillow's version.
+                height, width, _ = read_image(path).shape
+                return height, width
             # Where a PNG has no EXIF in front, Pillow decodes all of it to look behind.
             looked_for = image.format != "PNG" or "exif" in image.info
-            swapped = looked_for and image.getexif().get(ORIENTATION, 1) >= 5
+            swapped = looked_for and image.getexif().get(ORIENTATION) in range(5, 9)
             return (image.width, image.height) if swapped else (image.height, image.width)
     except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mobilevision.images import find_broken, find_images, read_image
+from mobilevision.images import find_broken, find_images, read_image, read_size
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ORIENTATION = 0x0112
@@ -242,3 +242,21 @@ def test_broken_pictures_are_found_with_the_reason(tmp_path: Path) -> None:
     assert "not a known format" in broken[str(paths[1])]
     assert "No such file" in broken[str(paths[2])]
     assert find_broken([]) == {}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_header_tells_the_size_that_the_picture_is_read_in(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(smooth(), kind, **({} if kind == "BMP" else {"exif": exif.tobytes()})))
+    assert read_size(path) == read_image(path).shape[:2]
+
+
+def test_a_file_that_is_no_picture_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"a\.jpg does not decode as a picture: not a known format"):
+        read_size(tmp_path / "a.jpg")
+    with pytest.raises(FileNotFoundError):
+        read_size(tmp_path / "b.jpg")

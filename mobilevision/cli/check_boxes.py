@@ -83,8 +83,8 @@ def _find_parts(name: Format, given: Namespace) -> dict[Split, Part]:
     parts = {split: find_part(name, given.root, split, *given_paths) for split, given_paths in paths.items()}
     named = {split: part for split, part in parts.items() if any(paths[split])}
     found = {split: part for split, part in parts.items() if part.annotations.exists()}
-    # What the user names must be there; otherwise a set may have one split only.
-    for part in (named or found or parts).values():
+    # What the user names must be there, and what is there must be whole; but a set may have one split only.
+    for part in ({**found, **named} or parts).values():
         for path in part:
             if not path.exists():
                 raise FileNotFoundError(f"{path} not found")

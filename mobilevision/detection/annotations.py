@@ -12,6 +12,9 @@ from mobilevision.detection.types import Truth
 
 Row = Mapping[str, Any]
 
+FARTHEST = 1e9
+"""No box reaches beyond this many pixels; whatever says so is no number of pixels."""
+
 
 class CocoAnnotations(NamedTuple):
     """The annotations of a set with labels that count from 0; sets in other formats are numbered as COCO does.
@@ -212,7 +215,8 @@ def _places(path: Path, rows: Sequence[Row], key: str, targets: Sequence[Row]) -
 
 
 def _areas(path: Path, rows: Sequence[Row], boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, " N"]:
-    box_areas = np.maximum(boxes[:, 2] * boxes[:, 3], 0).tolist()
+    with np.errstate(over="ignore"):
+        box_areas = np.maximum(boxes[:, 2] * boxes[:, 3], 0).tolist()
     stated = [row if "area" in row else {"area": area} for row, area in zip(rows, box_areas, strict=True)]
     areas = number_column(path, stated, "area")
     if (areas < 0).any():

@@ -1,12 +1,12 @@
 """What formats without numbers of their own say - pictures, boxes, names - and its numbering in COCO's terms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mobilevision.detection.annotations import CocoAnnotations, annotations_of
+from mobilevision.detection.annotations import FARTHEST, CocoAnnotations, annotations_of
 from mobilevision.findings import Complain, Finding
 from mobilevision.images import IMAGE_SUFFIXES, find_images, read_size
 
@@ -78,25 +78,13 @@ def to_annotations(
         if isinstance(size, Finding):
             complain(size)
             continue
-        height, width = size
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
-        picture = known[name]
-        for thing in picture.objects:
-            if thing.label not in labels:
-                text = f"there is no class {thing.label!r}, only {', '.join(class_names)}"
-                complain(Finding("unknown class", picture.source, thing.place, text))
-                continue
-            x_scale, y_scale = (width, height) if picture.relative else (1, 1)
-            left, top, right, bottom = thing.corners
-            annotations.append(
-                {
-                    "id": f"{picture.source.name}: {thing.place}",
-                    "image_id": number,
-                    "category_id": labels[thing.label],
-                    "bbox": [left * x_scale, top * y_scale, (right - left) * x_scale, (bottom - top) * y_scale],
-                    "iscrowd": int(thing.ignored),
-                }
-            )
+        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
+        for thing in known[name].objects:
+            row = _to_row(known[name], thing, size, labels)
+            if isinstance(row, Finding):
+                complain(row)
+            else:
+                annotations.append({"image_id": number, **row})
     categories = [{"id": label, "name": name} for name, label in labels.items()]
     return annotations_of(path, {"images": images, "annotations": annotations, "categories": categories})
 
@@ -130,6 +118,28 @@ def read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text in UTF-8: {error}") from error
+
+
+def _to_row(
+    picture: BoxedPicture, thing: BoxedObject, size: tuple[int, int], labels: Mapping[str, int]
+) -> dict[str, Any] | Finding:
+    """Give an object as COCO has it, or what is wrong with it."""
+    if thing.label not in labels:
+        text = f"there is no class {thing.label!r}, only {', '.join(labels)}"
+        return Finding("unknown class", picture.source, thing.place, text)
+    height, width = size if picture.relative else (1, 1)
+    left, top, right, bottom = thing.corners
+    corners = left * width, top * height, right * width, bottom * height
+    if not all(abs(corner) <= FARTHEST for corner in corners):
+        text = f"corners must be pixels of a picture, got {', '.join(map(str, corners))}"
+        return Finding("unreadable annotation", picture.source, thing.place, text)
+    left, top, right, bottom = corners
+    return {
+        "id": f"{picture.source.name}: {thing.place}",
+        "category_id": labels[thing.label],
+        "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": int(thing.ignored),
+    }
 
 
 def _find_size(folder: Path, picture: BoxedPicture) -> tuple[int, int] | Finding:

@@ -191,7 +191,10 @@ def clean(split: CheckedSplit, leave_out: Sequence[Path] = ()) -> dict[str, Any]
     areas = np.where(annotations.areas == box_areas, sides.prod(axis=1), annotations.areas)
     return {
         "images": [dict(image) for image, keep in zip(annotations.images, good, strict=True) if keep],
-        "categories": [dict(category) for category in annotations.categories],
+        "categories": [
+            {**category, "name": name}
+            for category, name in zip(annotations.categories, annotations.class_names, strict=True)
+        ],
         "annotations": [
             {
                 "id": number,

@@ -132,8 +132,8 @@ class CocoDataModule(ImageDataModule):
 
         Raises:
             FileNotFoundError: A part of the set is missing; the message says what is expected.
-            ValueError: An annotation file is not COCO or has a broken box, or training and validation name different
-                categories.
+            ValueError: An annotation file is not what it should be or has a broken box, or training and validation
+                name different categories.
         """
         parts = self.find_parts()
         val = self._read(parts, "val")

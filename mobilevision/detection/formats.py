@@ -1,6 +1,6 @@
 """Which format a set is in, where its parts are, and how they are read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -25,8 +25,6 @@ LAYOUTS: Mapping[Format, tuple[tuple[str, str], ...]] = {
     "csv": (("{}.csv", ""),),
 }
 """Where annotations and pictures of a split are unless the user says so, the usual place first."""
-
-Parse = Callable[[Complain], list[BoxedPicture]]
 
 
 class Part(NamedTuple):

@@ -2,9 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from mobilevision.detection.annotations import CocoAnnotations, Row, annotations_of, are_finite, read_json, rows_of
+from mobilevision.detection.annotations import (
+    FARTHEST,
+    CocoAnnotations,
+    Row,
+    annotations_of,
+    are_finite,
+    read_json,
+    rows_of,
+)
 from mobilevision.findings import Complain, Finding
 
 Fault = Callable[[Row], tuple[str, str] | None]
@@ -66,8 +74,9 @@ def _picture_fault(row: Row) -> tuple[str, str] | None:
 
 
 def _box_fault(row: Row) -> tuple[str, str] | None:
-    if not are_finite(row.get("bbox"), (4,)):
-        return "unreadable annotation", f"bbox must be 4 finite numbers, got {row.get('bbox')}"
+    box = row.get("bbox")
+    if not are_finite(box, (4,)) or max(abs(float(number)) for number in cast(list[float], box)) > FARTHEST:
+        return "unreadable annotation", f"bbox must be 4 finite numbers of pixels, got {box}"
     area = row.get("area", 0)
     if not are_finite(area, ()) or float(area) < 0:
         return "unreadable annotation", f"area must be a finite number and not negative, got {area}"

@@ -54,7 +54,7 @@ def read_yaml(root: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must be a mapping with 'names', got {content!r}")
+        raise ValueError(f"{path} must be a mapping with 'names', got {type(content).__name__}")
     return content
 
 
@@ -72,9 +72,13 @@ def read_names(root: Path, labels: Path) -> tuple[str, ...]:
             raise ValueError(f"{root}: names in data.yaml must count from 0 without gaps, got {', '.join(by_number)}")
         names = [by_number[str(number)] for number in range(len(names))]
     if isinstance(names, list):
+        # Anything else may be a list of lists of lists that is small in the file only.
+        wrong = next((name for name in names if not isinstance(name, str | int | float)), None)
+        if wrong is not None:
+            raise ValueError(f"{root}: names in data.yaml must be texts, got {type(wrong).__name__}")
         return tuple(str(name) for name in names)
     if names is not None:
-        raise ValueError(f"{root}: names in data.yaml must be a list or a mapping, got {names!r}")
+        raise ValueError(f"{root}: names in data.yaml must be a list or a mapping, got {type(names).__name__}")
     lists = [folder / CLASS_LIST for folder in (root, labels, *labels.parents) if folder.is_relative_to(root)]
     for path in lists:
         if path.is_file():

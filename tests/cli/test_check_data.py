@@ -82,6 +82,12 @@ def test_one_split_is_enough_and_is_mended_into_one_file(run, data, tmp_path):
     assert len(json.loads((tmp_path / "fixed.json").read_text())["images"]) == 5
 
 
+def test_a_split_without_its_folder_of_pictures_ends_with_2(run, data, tmp_path):
+    (data / "val2017").rename(data / "elsewhere")
+    code, _, err = run("check-data", "--root", data, "--train-images", "train2017", "--sheet", tmp_path / "sheet.png")
+    assert (code, err) == (2, f"mobilevision: error: {data / 'val2017'} not found\n")
+
+
 def test_another_format_may_be_named_with_its_paths(run, data, tmp_path):
     lines = "".join(f"{index}.png,1,2,30,40,boat\n" for index in range(5))
     (tmp_path / "boxes.csv").write_text(f"{lines}0.png,50,2,30,40,boat\n")

@@ -5,6 +5,12 @@ from mobilevision.findings import refuse
 
 NAMES = ("boat", "kite")
 
+BOMB = (
+    "a0: &a0 [x, x]\n"
+    + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    + "names: *a11"
+)
+
 
 def read(folder, text, complain=refuse):
     (folder / "a.txt").write_text(text)
@@ -83,10 +89,11 @@ def test_names_come_from_yaml_or_a_list(tmp_path, name, text):
     ("text", "message"),
     [
         ("names: [", r"data\.yaml is not YAML: while parsing"),
-        ("- boat", "must be a mapping with 'names', got"),
+        ("- boat", "must be a mapping with 'names', got list"),
+        (BOMB, "names in data.yaml must be texts, got list"),
         ("names: {0: boat, 2: kite}", "must count from 0 without gaps, got 0, 2"),
         ("names: {boat: 0}", "must count from 0 without gaps, got boat"),
-        ("names: 2", "must be a list or a mapping, got 2"),
+        ("names: 2", "must be a list or a mapping, got int"),
         ("nc: 2", r"does not name its classes: expected names in data\.yaml, or classes\.txt"),
         ("names: !!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
     ],

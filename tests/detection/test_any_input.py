@@ -1,0 +1,97 @@
+"""Whatever a file holds, reading it ends with what could be read, or with one line that names the file."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mobilevision.detection.check import CheckedSplit, check_boxes_of, clean, fit_anchors, read_leniently
+from mobilevision.detection.formats import Part
+from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
+from mobilevision.findings import InspectedPicture
+
+ANCHORS = ssdlite_mobilenet_v2(1, input_size=64, width_mult=0.35).anchors
+
+NUMBERS = st.one_of(st.integers(-10, 200), st.floats(), st.sampled_from(["", "nan", "1e400", "x", "0.5", "-0"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=5),
+)
+
+
+def rows(*keys):
+    likely = {"id": st.integers(0, 3), "image_id": st.integers(0, 3), "category_id": st.integers(0, 3)}
+    likely |= {
+        "width": st.integers(1, 90),
+        "height": st.integers(1, 90),
+        "file_name": st.sampled_from(["a.png", "b.png"]),
+    }
+    likely |= {"bbox": st.lists(NUMBERS, min_size=4, max_size=4)}
+    return st.lists(
+        st.fixed_dictionaries({}, optional={key: likely.get(key, st.nothing()) | VALUES for key in keys}), max_size=4
+    )
+
+
+COCO = st.fixed_dictionaries(
+    {
+        "images": rows("id", "width", "height", "file_name"),
+        "annotations": rows("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+        "categories": rows("id", "name"),
+    }
+)
+LINES = st.lists(st.lists(NUMBERS, max_size=9), max_size=5)
+
+
+def survives(name, files):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for path, content in files.items():
+            (root / path).write_bytes(content if isinstance(content, bytes) else content.encode())
+        part = Part(root / next(iter(files)) if name in ("coco", "csv") else root, root)
+        try:
+            annotations, findings = read_leniently(name, root, part)
+        except ValueError as error:
+            message = str(error)
+        else:
+            message = check_all(part, annotations, findings)
+        assert "\n" not in message
+        assert folder in message
+
+
+def check_all(part, annotations, findings):
+    findings += check_boxes_of(annotations)
+    pictures = tuple(InspectedPicture(part.images / str(place), (1, 1), "", ()) for place in annotations.image_ids)
+    split = CheckedSplit(part, annotations, pictures, tuple(findings))
+    fit_anchors([split], ANCHORS, 64)
+    json.dumps(clean(split), allow_nan=False)
+    return " ".join(map(str, [part.annotations, *findings]))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(COCO)
+def test_any_coco_file(data):
+    survives("coco", {"a.json": json.dumps(data)})
+
+
+@given(LINES)
+def test_any_lines_of_numbers(lines):
+    text = "\n".join(" ".join(map(str, line)) for line in lines)
+    survives("yolo", {"a.txt": text, "classes.txt": "boat\nkite\n", "a.ppm": b"P6 30 20 255\n"})
+
+
+@given(LINES | st.lists(st.lists(st.text(max_size=4), max_size=7), max_size=4))
+def test_any_table(lines):
+    text = "\n".join(",".join(["a.ppm", *map(str, line)]) for line in lines)
+    survives("csv", {"a.csv": text.encode("utf-8", "replace"), "a.ppm": b"P6 30 20 255\n"})
+
+
+@given(st.text(max_size=40) | st.lists(NUMBERS, min_size=4, max_size=4))
+def test_any_xml(content):
+    if isinstance(content, list):
+        corners = "".join(
+            f"<{name}>{value}</{name}>" for name, value in zip(["xmin", "ymin", "xmax", "ymax"], content, strict=True)
+        )
+        content = f"<annotation><object><name>boat</name><bndbox>{corners}</bndbox></object></annotation>"
+    survives("voc", {"a.xml": content.encode("utf-8", "replace"), "a.ppm": b"P6 30 20 255\n"})
