@@ -37,7 +37,8 @@ class ImageNetwork(nn.Module):
         self.backbone = backbone
         self.input_size = input_size
         self.model_name = model_name
-        self.options = dict(options)
+        # As JSON gives them back.
+        self.options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         self.class_names: tuple[str, ...] = ()
         """As many names as classes, or none."""
 

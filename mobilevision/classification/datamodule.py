@@ -18,6 +18,7 @@ from mobilevision.classification.transforms import EvalTransform, TrainTransform
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop, Sample
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
+from mobilevision.training.sampling import EpochSampler
 
 
 class ImageNetDataModule(ImageDataModule):
@@ -34,6 +35,11 @@ class ImageNetDataModule(ImageDataModule):
             one, ``LOC_synset_mapping.txt`` is taken if ``root`` has it.
         input_size: Side of the pictures given to the network, in pixels.
         min_crop_area: The smallest share of a picture that training cuts out. Small objects want more than ImageNet's.
+        rand_augment: Magnitude of RandAugment in training, from 0, which is none at all, to 30; 9 is usual.
+        brightness: The largest relative change of the brightness in training, from 0 to 1.
+        contrast: Likewise.
+        saturation: Likewise.
+        random_erase: The share of the training pictures that a rectangle is erased in.
         eval_crop: How validation cuts the middle out: ``short_side`` or ``central``, see ``EvalTransform``.
         crop_share: The share of the picture that validation keeps.
         batch_size: Pictures in a batch of one process.
@@ -51,6 +57,11 @@ class ImageNetDataModule(ImageDataModule):
         class_list: str | None = None,
         input_size: int = 224,
         min_crop_area: float = 0.08,
+        rand_augment: int = 0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        random_erase: float = 0.0,
         eval_crop: EvalCrop = "short_side",
         crop_share: float = CROP_SHARE,
         batch_size: int = 32,
@@ -65,7 +76,15 @@ class ImageNetDataModule(ImageDataModule):
         self.class_list = self.root / (class_list or SYNSET_LIST)
         self.class_list_required = class_list is not None
         self.input_size = input_size
-        self.train_transform = TrainTransform(input_size, min_crop_area=min_crop_area)
+        self.train_transform = TrainTransform(
+            input_size,
+            min_crop_area=min_crop_area,
+            rand_augment=rand_augment,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            random_erase=random_erase,
+        )
         self.eval_transform = EvalTransform(input_size, crop=eval_crop, share=crop_share)
 
     def setup(self, stage: str) -> None:
@@ -86,12 +105,23 @@ class ImageNetDataModule(ImageDataModule):
         if stage == "fit":
             pictures = self._find_pictures(self.train_dir, classes)
             self.train_set = PictureFolders(pictures, self.train_transform, self.seed)
+            self.feature_set = PictureFolders(pictures, self.eval_transform, self.seed)
         pictures = self._find_pictures(self.val_dir, classes)
         self.val_set = PictureFolders(pictures, self.eval_transform, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""
         return self.train_loader(self.train_set, collate)
+
+    def feature_dataloader(self) -> ResumableLoader:
+        """Give the training pictures as validation sees them, in order, and all of them in every process."""
+        return ResumableLoader(
+            self.feature_set,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(len(self.feature_set), shuffle=False, seed=self.seed),
+            collate_fn=collate,
+            num_workers=self.num_workers,
+        )
 
     def val_dataloader(self) -> ResumableLoader:
         """Give the validation batches."""

@@ -1,5 +1,6 @@
 """Train and evaluate the classifier."""
 
+import time
 from typing import Any, ClassVar
 
 import torch
@@ -8,15 +9,24 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
-from mobilevision.classification.metrics import TopK
+from mobilevision.classification.features import LinearLayer, compute_features, fit_layer, matching_rows
+from mobilevision.classification.metrics import TopK, confused_pairs
+from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
 from mobilevision.training.task import NetworkTask
+from mobilevision.weights.file import read_weights
+
+NUM_PAIRS = 100
+"""Confusions that a report lists, the most frequent first."""
 
 
 class ClassificationTask(NetworkTask):
-    """Train MobileNetV2 to say what a picture shows, measured by top-1 and top-5.
+    """Train MobileNetV2 to say what a picture shows, measured by top-1, top-5 and calibration.
+
+    The report's details list what is most often taken for what, and the images per second of the whole evaluation,
+    reading included, all processes together.
 
     Args:
         num_classes: Classes of the data; ImageNet has 1000.
@@ -30,6 +40,11 @@ class ClassificationTask(NetworkTask):
         norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
             until the running statistics are right; a short run wants 0.1.
         label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
+        mixup_alpha: Parameter of the Beta distribution of Mixup's shares, 0.2 for instance; 0 is no Mixup.
+        cutmix_alpha: Likewise of CutMix, 1.0 for instance. With both, every batch gets one of them.
+        fit_head: Before the first step, compute the features of all training pictures once, as validation sees them,
+            and fit the linear layer to them. A head that knows nothing would spoil what ``backbone_weights`` know. Its
+            rows start from the file's classes of the same names.
         optimization: As in :class:`NetworkTask`.
     """
 
@@ -50,11 +65,15 @@ class ClassificationTask(NetworkTask):
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
         label_smoothing: float = 0.1,
+        mixup_alpha: float = 0.0,
+        cutmix_alpha: float = 0.0,
+        fit_head: bool = False,
         **optimization: Any,
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
         self.label_smoothing = label_smoothing
+        self.mixing = Mixing(num_classes, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
         self.top_k = TopK(num_classes)
         self.mean_loss = MeanLoss()
 
@@ -73,9 +92,24 @@ class ClassificationTask(NetworkTask):
             norm_momentum=options["norm_momentum"],
         )
 
+    def on_fit_start(self) -> None:
+        """Fit the head to the features, unless the run goes on from a checkpoint."""
+        if not self.hparams["fit_head"] or self.trainer.ckpt_path is not None:
+            return
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        layer = fit_layer(
+            compute_features(self.network, datamodule.feature_dataloader()),
+            self._known_layer(),
+            label_smoothing=self.label_smoothing,
+        )
+        # Every process has fitted its own: the same but for the order that sums were taken in.
+        layer = self.trainer.strategy.broadcast(layer)
+        self.network.linear.load_state_dict(layer._asdict())
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""
-        loss = F.cross_entropy(self.network(batch.images), batch.labels, label_smoothing=self.label_smoothing)
+        images, targets = self.mixing(batch.images, batch.labels)
+        loss = F.cross_entropy(self.network(images), targets, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
         return loss
 
@@ -88,6 +122,12 @@ class ClassificationTask(NetworkTask):
 
     test_step = validation_step
 
+    def on_validation_epoch_start(self) -> None:
+        """Take the time."""
+        self._start = time.perf_counter()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_epoch_end(self) -> None:
         """Measure and log the whole set."""
         self._conclude("val")
@@ -96,14 +136,33 @@ class ClassificationTask(NetworkTask):
         """Measure and log the whole set."""
         self._conclude("test")
 
+    def _known_layer(self) -> LinearLayer:
+        linear, source = self.network.linear, self.hparams.get("backbone_weights")
+        if self.hparams.get("weights") is not None:
+            return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
+        return matching_rows(self.network.class_names, linear.in_features, read_weights(source) if source else None)
+
     def _conclude(self, split: str) -> None:
         result = self.top_k.compute()
-        figures = {"loss": float(self.mean_loss.compute()), "top1": float(result.top1), "top5": float(result.top5)}
+        figures = {
+            "loss": float(self.mean_loss.compute()),
+            "top1": float(result.top1),
+            "top5": float(result.top5),
+            "ece": float(result.ece),
+        }
         for name, figure in figures.items():
             # Every process has the same figures; their maximum is exact, which their mean is not.
             self.log(f"{split}/{name}", figure, prog_bar=True, sync_dist=True, reduce_fx="max")
         names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
         per_class = zip(names, result.per_class_top1.tolist(), strict=True)
-        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images)
+        pairs = confused_pairs(result.labels, result.predicted, len(names), NUM_PAIRS)
+        details = {
+            "confusions": [
+                {"label": names[label], "predicted": names[predicted], "images": count}
+                for label, predicted, count in pairs
+            ],
+            "images_per_second": result.num_images / (time.perf_counter() - self._start),
+        }
+        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images, details)
         self.top_k.reset()
         self.mean_loss.reset()

@@ -81,9 +81,13 @@ class VocLayout(NamedTuple):
         _, ids = self._read_list(split, self.mask_dir)
         return dict(zip(ids, find_files(self._home() / self.mask_dir, ids, ".png"), strict=True))
 
+    def list_file(self, split: str) -> Path:
+        """Say where the list of a split is, or would be."""
+        return self._home() / self.list_dir / f"{split}.txt"
+
     def _read_list(self, split: str, *folders: str) -> tuple[Path, list[str]]:
         home = self._home()
-        list_file = home / self.list_dir / f"{split}.txt"
+        list_file = self.list_file(split)
         absent = [path for path in (list_file, *(home / folder for folder in folders)) if not path.exists()]
         if absent:
             raise FileNotFoundError(

@@ -8,44 +8,71 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-OptimizerName = Literal["sgd", "adamw", "rmsprop"]
+try:
+    from timm.optim import RMSpropTF
+except ModuleNotFoundError:
+    RMSpropTF = None
+
+OptimizerName = Literal["sgd", "adamw", "rmsprop", "rmsprop_tf"]
 ScheduleName = Literal["constant", "cosine", "poly", "exponential"]
 
 POLY_POWER = 0.9
 """The power of DeepLab's schedule."""
 
+TF_RMSPROP_EPS = 1.0
+"""TF-slim's epsilon of RMSProp, the one behind the paper's networks."""
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+
+def parameter_groups(
+    network: nn.Module, weight_decay: float, *, apart: nn.Module | None = None
+) -> list[dict[str, Any]]:
     """Split the parameters: weights that decay, and norms, biases and depthwise filters that do not.
+
+    Args:
+        network: Parameters that take no gradient are left out.
+        weight_decay: Of those that decay.
+        apart: A part of ``network`` whose parameters get groups of their own, in front of the others.
+
+    Returns:
+        Groups for an optimizer; ``apart`` in each says whether it is of that part.
 
     Reference: TensorFlow's recipe of the paper regularises plain convolutions and the classifier's weight only.
     """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    inside = set() if apart is None else set(apart.modules())
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
+        (part, decays): [] for part in (True, False) for decays in (True, False)
+    }
     for module in network.modules():
         depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
             decays = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear) and not depthwise
-            (decayed if decays else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+            groups[module in inside, decays].append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "apart": part}
+        for (part, decays), parameters in groups.items()
+        if parameters
+    ]
 
 
 def make_optimizer(
-    name: OptimizerName, network: nn.Module, *, learning_rate: float, momentum: float, weight_decay: float
+    name: OptimizerName, groups: list[dict[str, Any]], *, learning_rate: float, momentum: float, apart_rate: float = 1.0
 ) -> Optimizer:
-    """Make an optimizer over the network's trainable parameters.
+    """Make an optimizer.
 
     Args:
-        name: ``sgd``, ``adamw`` or ``rmsprop``.
-        network: Its parameters are trained, split by :func:`parameter_groups`.
+        name: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``: TensorFlow's, whose mean square starts at 1, with its
+            epsilon of 1 inside the root and the rate inside the momentum.
+        groups: As :func:`parameter_groups` gives them.
         learning_rate: The base rate.
         momentum: Of sgd and rmsprop; adamw keeps its own betas.
-        weight_decay: Of convolutions and linear layers.
+        apart_rate: The factor on the rate of the part that stands apart.
+
+    Raises:
+        ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
     """
-    groups = parameter_groups(network, weight_decay)
+    groups = [{**group, "lr": learning_rate * (apart_rate if group["apart"] else 1.0)} for group in groups]
     match name:
         case "sgd":
             return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
@@ -53,6 +80,11 @@ def make_optimizer(
             return torch.optim.AdamW(groups, lr=learning_rate)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=learning_rate, momentum=momentum, alpha=0.9)
+        case "rmsprop_tf":
+            if RMSpropTF is None:
+                raise ValueError("optimizer rmsprop_tf needs timm: pip install 'mobilevision[recipes]'")
+            optimizer: Optimizer = RMSpropTF(groups, lr=learning_rate, momentum=momentum, alpha=0.9, eps=TF_RMSPROP_EPS)
+            return optimizer
     assert_never(name)
 
 
@@ -91,3 +123,8 @@ def make_schedule(
         assert_never(name)
 
     return factor
+
+
+def start_later(factor: Callable[[int], float], steps: int) -> Callable[[int], float]:
+    """Give the same schedule with 0 for the first ``steps`` steps."""
+    return lambda step: 0.0 if step < steps else factor(step)

@@ -3,16 +3,24 @@
 import math
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule
+from mobilevision.training.optimization import (
+    OptimizerName,
+    ScheduleName,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    start_later,
+)
 from mobilevision.training.report import Report
 from mobilevision.weights.card import WeightsCard
 from mobilevision.weights.file import load_backbone, load_network
@@ -32,6 +40,10 @@ class NetworkTask(L.LightningModule):
         schedule: ``constant``, ``cosine``, ``poly`` or ``exponential``, step by step over the whole run.
         decay: Factor per epoch of the ``exponential`` schedule.
         warmup_steps: Linear rise at the beginning.
+        backbone_rate: Factor on the backbone's learning rate, for fine-tuning what already knows much. 0 leaves the
+            backbone as it is, its batch normalisation's statistics included.
+        frozen_epochs: Epochs at the beginning in which the backbone is left as it is, until the heads know something.
+        freeze_norm: Leave the statistics of all batch normalisation as they are: a small batch's own are worse.
         weights: File to start all of the network from: safetensors of this library or one of its checkpoints.
         backbone_weights: File whose backbone to start from; the heads stay as initialised.
     """
@@ -53,10 +65,15 @@ class NetworkTask(L.LightningModule):
         schedule: ScheduleName = "cosine",
         decay: float = 0.98,
         warmup_steps: int = 0,
+        backbone_rate: float = 1.0,
+        frozen_epochs: int = 0,
+        freeze_norm: bool = False,
         weights: str | None = None,
         backbone_weights: str | None = None,
     ) -> None:
         super().__init__()
+        if backbone_rate < 0:
+            raise ValueError(f"backbone_rate must be at least 0, got {backbone_rate}")
         self.optimizer: OptimizerName = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -64,12 +81,16 @@ class NetworkTask(L.LightningModule):
         self.schedule: ScheduleName = schedule
         self.decay = decay
         self.warmup_steps = warmup_steps
+        self.backbone_rate = backbone_rate
+        self.frozen_epochs = frozen_epochs
+        self.freeze_norm = freeze_norm
         self.network = self.build_network().to(memory_format=torch.channels_last)
         # Here and not in setup(): callbacks that average weights copy the network before setup() runs.
         if backbone_weights is not None:
             load_backbone(self.network, Path(backbone_weights))
         if weights is not None:
             load_network(self.network, Path(weights))
+        self.network.backbone.requires_grad_(backbone_rate > 0)
 
     @abstractmethod
     def build_network(self) -> ImageNetwork:
@@ -93,8 +114,24 @@ class NetworkTask(L.LightningModule):
         self.network.class_names = names
 
     def on_train_start(self) -> None:
-        """Remember the run's seed, which the steps' seeds are made from."""
+        """Remember the run's seed, which the steps' seeds are made from, and freeze what is frozen."""
         self._seed = torch.initial_seed()
+        # A run that goes on in the middle of an epoch does not start that epoch.
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        frozen = self.network if self.freeze_norm else self.network.backbone if self._backbone_is_frozen() else None
+        if frozen is not None:
+            for module in frozen.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or free the backbone."""
+        self.train()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step, so that dropout draws the same whether or not the run was interrupted before."""
@@ -107,25 +144,32 @@ class NetworkTask(L.LightningModule):
         Raises:
             ValueError: The run has no end, so that a schedule to its end cannot be made.
         """
+        backbone = self.network.backbone if self.backbone_rate != 1.0 or self.frozen_epochs else None
         optimizer = make_optimizer(
             self.optimizer,
-            self.network,
+            parameter_groups(self.network, self.weight_decay, apart=backbone),
             learning_rate=self.learning_rate,
             momentum=self.momentum,
-            weight_decay=self.weight_decay,
+            apart_rate=self.backbone_rate,
         )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
             raise ValueError("trainer.max_epochs or trainer.max_steps must be set, got -1 for both")
+        steps_per_epoch = self._steps_per_epoch()
         factor = make_schedule(
             self.schedule,
             total_steps=int(total_steps),
-            steps_per_epoch=self._steps_per_epoch(),
+            steps_per_epoch=steps_per_epoch,
             warmup_steps=self.warmup_steps,
             decay=self.decay,
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        later = start_later(factor, self.frozen_epochs * steps_per_epoch)
+        factors = [later if group["apart"] else factor for group in optimizer.param_groups]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _backbone_is_frozen(self) -> bool:
+        return self.backbone_rate == 0 or self.current_epoch < self.frozen_epochs
 
     def _steps_per_epoch(self) -> int:
         # A run that is bounded in steps only has not made its loader by now.

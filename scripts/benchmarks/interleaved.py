@@ -30,7 +30,7 @@ def run_interleaved(
     pipes, processes = {}, []
     for name, make in sides.items():
         pipes[name], other = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(other, make, dict(options), threads), daemon=True))
+        processes.append(context.Process(target=_serve, args=(other, make, dict(options), threads)))
         processes[-1].start()
         # Prepared before anything is timed.
         pipes[name].recv()

@@ -8,6 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.features import LinearLayer, compute_features, fit_layer
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import Batch
 from mobilevision.weights.file import load_network, read_weights
@@ -99,8 +100,10 @@ def test_the_report_has_every_figure_and_every_class(trained, root):
     (logged,) = trainer.validate(task, make_data(root), ckpt_path=path, verbose=False, weights_only=True)
     assert task.report.num_images == 7
     assert {f"val/{name}": figure for name, figure in task.report.figures.items()} == pytest.approx(logged)
-    assert logged.keys() == {"val/loss", "val/top1", "val/top5"}
+    assert logged.keys() == {"val/loss", "val/top1", "val/top5", "val/ece"}
     assert task.report.per_class == {"bright": {"top1": 1.0}, "dark": {"top1": 1.0}}
+    assert task.report.details["confusions"] == []
+    assert task.report.details["images_per_second"] > 0
     (tested,) = trainer.test(task, make_data(root), verbose=False)
     assert tested == {name.replace("val", "test"): figure for name, figure in logged.items()}
 
@@ -128,6 +131,17 @@ def test_an_image_that_comes_twice_counts_once(settle):
     assert task.top_k.compute().num_images == 2
 
 
+def test_the_report_names_what_is_taken_for_what(root):
+    task = make_task()
+    torch.nn.init.zeros_(task.network.linear.weight)
+    task.network.linear.bias.data = torch.tensor([1.0, 0.0])
+    make_trainer(root).validate(task, make_data(root), verbose=False)
+    # 3 of the 7 are dark.
+    assert task.report.details["confusions"] == [{"label": "dark", "predicted": "bright", "images": 3}]
+    confidence = 1 / (1 + math.exp(-1))
+    assert task.report.figures["ece"] == pytest.approx(abs(confidence - 4 / 7), abs=1e-5)
+
+
 def test_label_smoothing_spreads_a_share_of_the_label(settle):
     task = make_task(label_smoothing=0.2)
     settle(task.network)
@@ -136,6 +150,17 @@ def test_label_smoothing_spreads_a_share_of_the_label(settle):
     task.validation_step(batch, 0)
     expected = -(0.9 * math.log(scores[0]) + 0.1 * math.log(scores[1]))
     assert task.mean_loss.compute().item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_mixed_batch_is_learned_with_its_mixed_labels_and_the_step_alone_decides_how(root):
+    losses = [Losses(), Losses()]
+    for each in losses:
+        torch.manual_seed(3)
+        task = make_task(mixup_alpha=0.5, cutmix_alpha=0.5, dropout=0.0)
+        make_trainer(root, each, max_epochs=3).fit(task, make_data(root))
+    assert losses[0].losses == pytest.approx(losses[1].losses, rel=1e-4)
+    images, targets = task.mixing(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.tensor([0, 1]))
+    assert (images.dtype, targets.shape) == (torch.float32, (2, 2))
 
 
 def test_another_number_of_classes_is_refused(root):
@@ -149,3 +174,25 @@ def test_the_network_is_built_with_the_tasks_scalars():
     )
     wanted = {"num_classes": 3, "width_mult": 0.5, "padding": "tf_same", "input_size": 96, "dropout": 0.3}
     assert task.network.options.items() >= (wanted | {"norm_eps": 1e-5, "norm_momentum": 0.2}).items()
+
+
+def test_the_head_is_fitted_before_the_first_step_and_a_step_without_rate_leaves_it(root, trained):
+    path = trained[1]
+    options = {"fit_head": True, "label_smoothing": 0.0, "learning_rate": 0.0, "backbone_rate": 0.0}
+    task = make_task(backbone_weights=str(path), **options)
+    assert not torch.equal(task.network.linear.weight, trained[0].network.linear.weight)
+    make_trainer(root, max_steps=1).fit(task, make_data(root))
+    assert task.report.figures["top1"] == 1.0
+    data = make_data(root)
+    data.setup("fit")
+    torch.testing.assert_close(task.network.backbone.state_dict(), trained[0].network.backbone.state_dict())
+    features = compute_features(task.network, data.feature_dataloader())
+    again = fit_layer(features, LinearLayer(*trained[0].network.linear.state_dict().values()))
+    torch.testing.assert_close(task.network.linear.weight, again.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_a_run_that_goes_on_keeps_its_head(root, trained):
+    task = make_task(fit_head=True, learning_rate=0.0)
+    trainer = make_trainer(root, max_epochs=45)
+    trainer.fit(task, make_data(root), ckpt_path=trained[1], weights_only=True)
+    torch.testing.assert_close(task.network.linear.weight, trained[0].network.linear.weight)

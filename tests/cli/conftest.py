@@ -116,6 +116,7 @@ def run(capsys):
     """Run the command line in this process."""
 
     def run(*arguments):
+        capsys.readouterr()  # What fixtures have said is not this command's.
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilevision.segmentation.check import check_masks, draw_samples
+from mobilevision.segmentation.check import check_masks
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.folders import MaskFolders
 from mobilevision.segmentation.pictures import Listing
-from mobilevision.visualize import draw_mask
 
 NAMES = ("ground", "tree", "house")
 
@@ -104,18 +103,6 @@ def test_a_set_without_pictures_has_nothing_wrong_but_that(tmp_path):
     report = check_masks(Listing(tmp_path, ()), NAMES)
     assert (report.num_pairs, report.ignored_share, report.sizes) == (0, 0.0, {})
     assert [finding.kind for finding in report.findings] == ["absent classes"]
-
-
-def test_samples_are_drawn_on_a_sheet(make_set):
-    listing = make_set(**{f"p{index}": full(index % 3) for index in range(5)}, bad=full(7))
-    sheet = draw_samples(listing.pairs, NAMES, draw=draw_mask)
-    assert (sheet.shape, sheet.dtype) == ((640, 1280, 3), np.uint8)
-    assert draw_samples(listing.pairs, NAMES, draw=draw_mask, num_samples=2).shape == (320, 320, 3)
-
-
-def test_there_is_no_sheet_of_nothing(make_set):
-    with pytest.raises(ValueError, match="a picture with a mask that can be read, got none"):
-        draw_samples(make_set(bad=full(7)).pairs, NAMES, draw=draw_mask)
 
 
 def test_real_masks_are_as_they_should_be(shared):

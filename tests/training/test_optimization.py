@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mobilevision.backbone import MobileNetV2
-from mobilevision.training.optimization import make_optimizer, make_schedule, parameter_groups
+from mobilevision.training import optimization
+from mobilevision.training.optimization import make_optimizer, make_schedule, parameter_groups, start_later
 
 SCHEDULES = ("constant", "cosine", "poly", "exponential")
 
@@ -61,13 +62,29 @@ def test_frozen_parameters_are_in_no_group() -> None:
     assert group["weight_decay"] == 0.0
 
 
+def test_a_part_that_stands_apart_has_groups_and_a_rate_of_its_own() -> None:
+    network = nn.ModuleDict({"backbone": small_network(), "head": nn.Linear(4, 2)})
+    groups = parameter_groups(network, 0.1, apart=network["backbone"])
+    assert [(group["apart"], group["weight_decay"]) for group in groups] == [
+        (True, 0.1), (True, 0.0), (False, 0.1), (False, 0.0),
+    ]  # fmt: skip
+    assert names(network, groups[2]) | names(network, groups[3]) == {"head.weight", "head.bias"}
+    optimizer = make_optimizer("sgd", groups, learning_rate=0.5, momentum=0.9, apart_rate=0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125, 0.5, 0.5]
+
+
+def test_a_schedule_that_starts_later_is_zero_until_then() -> None:
+    factor = start_later(make_schedule("constant", total_steps=4, steps_per_epoch=2), 2)
+    assert [factor(step) for step in range(4)] == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_a_network_without_parameters_has_no_groups() -> None:
     assert parameter_groups(nn.ReLU(), 0.1) == []
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
 def test_optimizers_take_rate_and_decay(name, kind) -> None:
-    optimizer = make_optimizer(name, small_network(), learning_rate=0.3, momentum=0.8, weight_decay=0.2)
+    optimizer = make_optimizer(name, parameter_groups(small_network(), 0.2), learning_rate=0.3, momentum=0.8)
     assert type(optimizer) is kind
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.3, 0.2), (0.3, 0.0)]
 
@@ -76,7 +93,7 @@ def test_a_step_of_sgd_by_hand() -> None:
     network = nn.Linear(1, 1, bias=True)
     nn.init.constant_(network.weight, 2.0)
     nn.init.constant_(network.bias, 2.0)
-    optimizer = make_optimizer("sgd", network, learning_rate=0.1, momentum=0.5, weight_decay=0.25)
+    optimizer = make_optimizer("sgd", parameter_groups(network, 0.25), learning_rate=0.1, momentum=0.5)
     for _ in range(2):
         optimizer.zero_grad()
         (network.weight + network.bias).sum().backward()
@@ -87,9 +104,34 @@ def test_a_step_of_sgd_by_hand() -> None:
 
 
 def test_rmsprop_averages_and_adds_up_as_the_paper_has_it() -> None:
-    optimizer = make_optimizer("rmsprop", small_network(), learning_rate=0.045, momentum=0.9, weight_decay=4e-5)
+    optimizer = make_optimizer("rmsprop", parameter_groups(small_network(), 4e-5), learning_rate=0.045, momentum=0.9)
     assert type(optimizer) is torch.optim.RMSprop
     assert {(group["alpha"], group["momentum"]) for group in optimizer.param_groups} == {(0.9, 0.9)}
+
+
+def test_two_steps_of_tensorflows_rmsprop_by_hand() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 2.0)
+    groups = parameter_groups(network, 0.5)
+    optimizer = make_optimizer("rmsprop_tf", groups, learning_rate=0.1, momentum=0.9)
+    weight, square, step = 2.0, 1.0, 0.0
+    for rate in (0.1, 0.05):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (3.0 * network.weight).sum().backward()
+        optimizer.step()
+        gradient = 3.0 + 0.5 * weight
+        square = 0.9 * square + 0.1 * gradient**2
+        # What the rate was when a step was taken stays in the momentum.
+        step = 0.9 * step + rate * gradient / math.sqrt(square + 1.0)
+        weight -= step
+        assert network.weight.item() == pytest.approx(weight, rel=1e-6)
+
+
+def test_what_is_missing_for_tensorflows_rmsprop_is_said(monkeypatch) -> None:
+    monkeypatch.setattr(optimization, "RMSpropTF", None)
+    with pytest.raises(ValueError, match=r"rmsprop_tf needs timm: pip install 'mobilevision\[recipes\]'"):
+        make_optimizer("rmsprop_tf", parameter_groups(small_network(), 0.1), learning_rate=0.1, momentum=0.9)
 
 
 @pytest.mark.parametrize(

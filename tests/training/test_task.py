@@ -84,6 +84,51 @@ def test_frozen_parts_stay_as_they_are(make_trainer, tiny_task, tiny_data) -> No
     assert changed == {"classifier.weight", "classifier.bias"}
 
 
+def state_by_epoch(task, data, make_trainer, **options):
+    """Copies of the network's state before training and after each epoch."""
+    states = [{name: tensor.clone() for name, tensor in task.network.state_dict().items()}]
+
+    class Watch(Callback):
+        def on_train_epoch_end(self, trainer, module) -> None:
+            states.append({name: tensor.clone() for name, tensor in module.network.state_dict().items()})
+
+    make_trainer(Watch(), max_epochs=2, **options).fit(task, data)
+    return states
+
+
+def changed_parts(before, after):
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_a_backbone_with_rate_zero_is_left_as_it_is_with_its_statistics(make_trainer, tiny_task, tiny_data) -> None:
+    task = tiny_task(learning_rate=0.1, backbone_rate=0.0)
+    states = state_by_epoch(task, tiny_data(), make_trainer)
+    assert changed_parts(states[0], states[2]) == {"classifier"}
+
+
+def test_a_backbone_is_frozen_for_the_first_epochs_only(make_trainer, tiny_task, tiny_data) -> None:
+    task = tiny_task(learning_rate=0.1, frozen_epochs=1)
+    states = state_by_epoch(task, tiny_data(), make_trainer)
+    assert changed_parts(states[0], states[1]) == {"classifier"}
+    assert changed_parts(states[1], states[2]) == {"backbone", "classifier"}
+
+
+def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) -> None:
+    trainer = make_trainer(max_steps=1, limit_val_batches=0)
+    trainer.fit(tiny_task(learning_rate=0.5, backbone_rate=0.1, schedule="constant"), tiny_data())
+    assert [group["lr"] for group in trainer.optimizers[0].param_groups] == pytest.approx([0.05, 0.05, 0.5, 0.5])
+    with pytest.raises(ValueError, match="backbone_rate must be at least 0, got -1"):
+        tiny_task(backbone_rate=-1)
+
+
+def test_frozen_norms_keep_their_statistics_and_train_their_weights(make_trainer, tiny_task, tiny_data) -> None:
+    task = tiny_task(learning_rate=0.1, freeze_norm=True)
+    states = state_by_epoch(task, tiny_data(), make_trainer)
+    changed = {name for name in states[0] if not torch.equal(states[0][name], states[2][name])}
+    assert any(name.endswith("norm.bias") for name in changed)
+    assert not any("running" in name or "num_batches" in name for name in changed)
+
+
 def test_a_task_starts_from_the_weights_it_is_given(tiny_task, tmp_path) -> None:
     source = tiny_task()
     save_weights(source.network, tmp_path / "a.safetensors")

@@ -1,0 +1,140 @@
+"""What the classifier's benchmark times: this library's side and torchvision's, as its references run it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.models import mobilenet_v2
+from torchvision.transforms import v2
+
+from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.task import ClassificationTask
+from mobilevision.cli.allocator import keep_freed_memory
+from mobilevision.training.optimization import make_optimizer, parameter_groups
+
+PRESET = Path(__file__).parents[2] / "configs/classification/mobilenet_v2_imagenet_modern.yaml"
+SIZE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def write_pictures(root: Path, count: int, *, num_classes: int = 4) -> None:
+    """Write JPEGs of ImageNet's usual size, 500 by 375, with the smoothness and the noise of photographs."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        pixels = np.zeros((375, 500, 3))
+        for cells, height in ((4, 60.0), (16, 40.0), (64, 20.0), (375, 6.0)):
+            noise = generator.normal(0, height, (cells, cells * 4 // 3, 3))
+            pixels += cv2.resize(noise, (500, 375), interpolation=cv2.INTER_CUBIC)
+        folder = root / f"class_{index % num_classes}"
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = (pixels + 120).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{index}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def our_step(batch_size: int, *, mixed: bool) -> Callable[[], float]:
+    """Prepare a training step of the modern preset, in its own precision or in fp32."""
+    keep_freed_memory()
+    options = yaml.safe_load(PRESET.read_text())["model"]["init_args"]
+    task = ClassificationTask(**options).train()
+    optimizer = make_optimizer(
+        task.optimizer,
+        parameter_groups(task.network, task.weight_decay),
+        learning_rate=1e-3,
+        momentum=task.momentum,
+    )
+    images = torch.randint(0, 256, (batch_size, SIZE, SIZE, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    labels = torch.randint(0, 1000, (batch_size,))
+
+    def step() -> float:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            pixels, targets = task.mixing(images, labels)
+            loss = F.cross_entropy(task.network(pixels), targets, label_smoothing=task.label_smoothing)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def our_mixed_step(batch_size: int) -> Callable[[], float]:
+    """Prepare a step as the preset ships."""
+    return our_step(batch_size, mixed=True)
+
+
+def our_fp32_step(batch_size: int) -> Callable[[], float]:
+    """Prepare a step in the peer's precision."""
+    return our_step(batch_size, mixed=False)
+
+
+def peer_step(batch_size: int) -> Callable[[], float]:
+    """Prepare torchvision's: NCHW, fp32, SGD, label smoothing."""
+    network = mobilenet_v2().train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
+    images, labels = torch.rand(batch_size, 3, SIZE, SIZE), torch.randint(0, 1000, (batch_size,))
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+
+    def step() -> float:
+        loss = criterion(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+def our_loader(images: str, batch_size: int) -> Callable[[], int]:
+    """Prepare an epoch of the training loader with one worker."""
+    data = ImageNetDataModule(images, train_dir=".", val_dir=".", batch_size=batch_size, num_workers=1)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    return lambda: sum(len(batch.labels) for batch in loader)
+
+
+def peer_loader(images: str, batch_size: int) -> Callable[[], int]:
+    """Prepare torchvision's: its training preset with the PIL backend."""
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(SIZE, interpolation=v2.InterpolationMode.BILINEAR, antialias=True),
+            v2.RandomHorizontalFlip(0.5),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float, scale=True),
+            v2.Normalize(MEAN, STD),
+            v2.ToPureTensor(),
+        ]
+    )
+    loader = DataLoader(
+        ImageFolder(images, transform),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=1,
+        persistent_workers=True,
+    )
+    return lambda: sum(len(labels) for _, labels in loader)
+
+
+def validation_shares(images: str, batch_size: int) -> dict[str, float]:
+    """Validate once with one worker: the seconds of all, and those of the network alone."""
+    data = ImageNetDataModule(images, train_dir=".", val_dir=".", batch_size=batch_size, num_workers=1)
+    data.setup("validate")
+    task = ClassificationTask(len(data.class_names), norm_momentum=0.1).eval()
+    inside = 0.0
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for batch in data.val_dataloader():
+            before = time.perf_counter()
+            logits = task.network(batch.images)
+            inside += time.perf_counter() - before
+            task.top_k.update(logits, batch.labels, batch.positions)
+        task.top_k.compute()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "network": inside, "share": 1 - inside / seconds}
