@@ -71,13 +71,13 @@ def evaluate(network, given, stride, scales, flip):
 
 
 @torch.inference_mode()
-def cost(network, stride, scales, flip, repeats=3):
-    """Give the seconds that the network takes for a picture in its square, the best of three, and the multiply-adds."""
+def cost(network, stride, scales, flip):
+    """Give the seconds that the network takes for a picture in its square, the best of some, and the multiply-adds."""
     images = torch.randint(0, 256, (1, 3, network.input_size, network.input_size), dtype=torch.uint8)
     network.eval()
     seconds = []
     with running_at(network, stride):
-        for _ in range(repeats):
+        for _ in range(5 if len(scales) == 1 else 1):
             start = time.perf_counter()
             average_probabilities(network, images, scales, flip=flip)
             seconds.append(time.perf_counter() - start)
