@@ -13,6 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 JPEG_END = b"\xff\xd9"
+ORIENTATION = 0x0112
+"""The EXIF tag whose values from 5 on say that height and width are swapped."""
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -35,6 +37,23 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
                     return decoded
             return _to_rgb(image)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Read the height and width that :func:`read_image` gives a picture, from the file's header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            # Where a PNG has no EXIF in front, Pillow decodes all of it to look behind.
+            looked_for = image.format != "PNG" or "exif" in image.info
+            swapped = looked_for and image.getexif().get(ORIENTATION, 1) >= 5
+            return (image.width, image.height) if swapped else (image.height, image.width)
+    except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error
 
 

@@ -28,6 +28,7 @@ NUM_BEST = 5
 MIN_SIDE = 320
 MAX_ENLARGED_SIDE = 1600
 MASK_OPACITY = 0.55
+SHEET_GAP = 8
 PANEL_COLOR: Color = (255, 255, 255)
 TEXT_COLOR: Color = (25, 25, 25)
 BAR_COLOR: Color = (150, 190, 240)
@@ -114,6 +115,43 @@ def draw_mask(image: Picture, mask: UInt8[np.ndarray, "H W"], class_names: Seque
         for i in np.argsort(-counts, kind="stable")
     ]
     return _stack(canvas, _legend(entries, canvas.width, _font(canvas)))
+
+
+def draw_outlines(image: Picture, boxes: Float[np.ndarray, "N 4"], labels: Int[np.ndarray, " N"]) -> Picture:
+    """Draw boxes one pixel wide and without names.
+
+    Args:
+        image: RGB.
+        boxes: xyxy in pixels of ``image``.
+        labels: Class of each box.
+    """
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    for label, (left, top, right, bottom) in zip(labels.tolist(), boxes.tolist(), strict=True):
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=class_color(label))
+    return np.asarray(canvas)
+
+
+def contact_sheet(pictures: Sequence[Picture], *, columns: int = 4, side: int = 320) -> Picture:
+    """Put pictures into the cells of a grid, row by row, each as large as its cell allows.
+
+    Args:
+        pictures: One at least.
+        columns: Cells in a row, at most.
+        side: Of a cell, in pixels.
+    """
+    columns = min(columns, len(pictures))
+    pitch = side + SHEET_GAP
+    size = columns * pitch + SHEET_GAP, -(-len(pictures) // columns) * pitch + SHEET_GAP
+    sheet = Image.new("RGB", size, PANEL_COLOR)
+    for index, picture in enumerate(pictures):
+        cell = Image.fromarray(picture)
+        scale = side / max(cell.size)
+        cell = cell.resize([max(1, round(length * scale)) for length in cell.size], Image.Resampling.LANCZOS)
+        row, column = divmod(index, columns)
+        left, top = (SHEET_GAP + place * pitch for place in (column, row))
+        sheet.paste(cell, (left + (side - cell.width) // 2, top + (side - cell.height) // 2))
+    return np.asarray(sheet)
 
 
 def index_mask(mask: UInt8[np.ndarray, "H W"]) -> Image.Image:

@@ -6,10 +6,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobilevision.backbone.depthwise import depthwise_conv2d
+
 Padding = Literal["symmetric", "tf_same"]
 
 
-class SameConv2d(nn.Conv2d):
+class SymmetricConv2d(nn.Conv2d):
+    """A convolution padded alike on both sides, as PyTorch has it."""
+
+    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:  # noqa: A002 - nn.Conv2d's own name
+        """Convolve."""
+        assert isinstance(self.padding, tuple)
+        return self._convolve(input, (self.padding[0], self.padding[1]))
+
+    def _convolve(self, x: Float[Tensor, "B C h w"], padding: tuple[int, int]) -> Float[Tensor, "B D hs ws"]:
+        if self.groups == self.in_channels == self.out_channels > 1 and self.bias is None:
+            stride, dilation = self.stride[0], self.dilation[0]
+            return depthwise_conv2d(x, self.weight, stride=stride, padding=padding, dilation=dilation)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class SameConv2d(SymmetricConv2d):
     """A convolution padded as TensorFlow's ``SAME``: what does not divide goes to the bottom and the right.
 
     A stride-2 3x3 convolution pads (0, 1) on an even side and (1, 1) on an odd one, so that networks trained with
@@ -21,9 +38,8 @@ class SameConv2d(nn.Conv2d):
         top, bottom = self._pads(input.shape[-2], axis=0)
         left, right = self._pads(input.shape[-1], axis=1)
         if top == bottom and left == right:
-            return F.conv2d(input, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
-        padded = F.pad(input, (left, right, top, bottom))
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+            return self._convolve(input, (top, left))
+        return self._convolve(F.pad(input, (left, right, top, bottom)), (0, 0))
 
     def _pads(self, side: int, axis: int) -> tuple[int, int]:
         stride, dilation, kernel = self.stride[axis], self.dilation[axis], self.kernel_size[axis]
@@ -51,6 +67,7 @@ def conv2d(
         raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
     if padding == "tf_same" and kernel_size > 1:
         return SameConv2d(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias)
-    return nn.Conv2d(
+    convolution = nn.Conv2d if groups == 1 else SymmetricConv2d
+    return convolution(
         in_channels, out_channels, kernel_size, stride, dilation * (kernel_size // 2), dilation, groups, bias
     )

@@ -28,6 +28,9 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "validate": Subcommand("mobilevision.cli.validate", "measure a network on the validation set"),
     "test": Subcommand("mobilevision.cli.test", "measure a network on the test set"),
     "predict": Subcommand("mobilevision.cli.predict", "say what is in pictures, as JSON lines and drawings"),
+    "check-data": Subcommand(
+        "mobilevision.cli.check_data", "find what is wrong with a data set before it is trained on"
+    ),
     "score": Subcommand("mobilevision.cli.score", "measure anybody's results: COCO detections, VOC masks"),
     "info": Subcommand("mobilevision.cli.info", "count a network's parameters, multiply-adds and memory"),
     "import-weights": Subcommand("mobilevision.cli.import_weights", "take over a network trained in TensorFlow"),
@@ -43,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program's name; those of the process where None.
 
     Returns:
-        The exit code: 0, 2 after bad input, 130 after an interrupt.
+        The exit code: 0, 1 where a check has found problems, 2 after bad input, 130 after an interrupt.
     """
     try:
         with _warnings_on_one_line():
-            _run(list(sys.argv[1:] if argv is None else argv))
+            code = _run(list(sys.argv[1:] if argv is None else argv))
             sys.stdout.flush()
+            return code
     except KeyboardInterrupt:
         if is_first_process():
             _say("interrupted")
@@ -63,10 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif not reported_by_parent():
             _say(f"error: {one_line(error)}")
         return BAD_INPUT
-    return 0
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_usage())
     elif arguments[0] == "--version":
@@ -75,7 +78,8 @@ def _run(arguments: list[str]) -> None:
         raise UsageError(f"the subcommand must be one of {', '.join(SUBCOMMANDS)}, got {arguments[0]!r}")
     else:
         keep_freed_memory()
-        import_module(SUBCOMMANDS[arguments[0]].module).run(arguments[1:])
+        return import_module(SUBCOMMANDS[arguments[0]].module).run(arguments[1:]) or 0
+    return 0
 
 
 def _usage() -> str:

@@ -9,21 +9,33 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from mobilevision.cli.checkpoints import BestFigures, ConfigSaver, WholeCheckpoints, checkpoint_callbacks
+from mobilevision.cli.dry_run import DryRunCLI
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import RunFolder, find_checkpoint
 from mobilevision.cli.tables import print_figures, print_line
 from mobilevision.cli.training import TrainingCLI, plain_errors
 from mobilevision.weights.file import load_network, save_weights
 
+DRY_RUN = "--dry-run"
+
 
 def run(arguments: list[str]) -> None:
-    """Train."""
+    """Train, or try everything on one batch."""
     with plain_errors():
-        FitCLI("fit", arguments).run()
+        if DRY_RUN in arguments:
+            # Not an option of the parser: it does not belong into the configuration of a run.
+            DryRunCLI("fit", [argument for argument in arguments if argument != DRY_RUN]).run()
+        else:
+            FitCLI("fit", arguments).run()
 
 
 class FitCLI(TrainingCLI):
     """Train in a run folder of its own, or go on in that of an earlier run."""
+
+    description = (
+        f"Train. With {DRY_RUN}, take one batch through forward, loss, backward and validation, write the pictures of "
+        "it to dry_run in trainer.default_root_dir, and stop."
+    )
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from jsonargparse import ArgumentError
@@ -20,13 +20,13 @@ from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
-from mobilevision.segmentation.datamodule import VocDataModule
+from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.task import NetworkTask
 
 TASKS = (ClassificationTask, DetectionTask, SegmentationTask)
-DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule)
+DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule, MaskFolderDataModule)
 """Imported so that a configuration may name them without their module."""
 
 TRAINER_DEFAULTS = {
@@ -56,6 +56,9 @@ class TrainingCLI(LightningCLI):
         ValueError: A wrong option or value.
     """
 
+    description: ClassVar[str | None] = None
+    """What the subcommand's help says first."""
+
     model: NetworkTask
     datamodule: ImageDataModule
 
@@ -66,7 +69,11 @@ class TrainingCLI(LightningCLI):
             save_config_callback=None,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=SEED,
-            parser_kwargs={"exit_on_error": False, "prog": f"mobilevision {subcommand}", "description": None},
+            parser_kwargs={
+                "exit_on_error": False,
+                "prog": f"mobilevision {subcommand}",
+                "description": self.description,
+            },
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=arguments,

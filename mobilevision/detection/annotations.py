@@ -1,4 +1,4 @@
-"""COCO annotation files: what they say, as columns."""
+"""Annotations in COCO's terms as columns, and the JSON files they come from."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 
 class CocoAnnotations(NamedTuple):
-    """An annotation file with labels that count from 0.
+    """The annotations of a set with labels that count from 0; sets in other formats are numbered as COCO does.
 
     Images and categories come in ascending order of their ids, so that a category's place is its label. The N
     annotations come image by image, in the file's order within each.
 
     Attributes:
-        path: The file.
+        path: The file, or what else the set is called by.
         images: The file's own records.
         categories: Likewise.
         starts: Annotations of image i are the rows from ``starts[i]`` to ``starts[i + 1]``.
@@ -106,10 +106,21 @@ def read_annotations(path: str | Path) -> CocoAnnotations:
         FileNotFoundError: There is no such file.
         ValueError: It is not JSON, not COCO, or contradicts itself; the message names the file and the place.
     """
-    path = Path(path)
-    data = read_json(path)
-    images, categories = (_by_id(path, _list(path, data, key), key) for key in ("images", "categories"))
-    rows = _list(path, data, "annotations")
+    return annotations_of(Path(path), read_json(Path(path)))
+
+
+def annotations_of(path: Path, data: Any) -> CocoAnnotations:
+    """Take the annotations out of what a COCO file says.
+
+    Args:
+        path: The file, for messages.
+        data: Its content.
+
+    Raises:
+        ValueError: It is not COCO, or contradicts itself.
+    """
+    images, categories = (_by_id(path, rows_of(path, data, key), key) for key in ("images", "categories"))
+    rows = rows_of(path, data, "annotations")
     owners = _places(path, rows, "image_id", images)
     order = np.argsort(owners, kind="stable")
     rows, owners = [rows[place] for place in order], owners[order]
@@ -157,9 +168,9 @@ def number_column(
             return numbers
     except (KeyError, TypeError, ValueError):
         pass
-    row = next(row for row in rows if not _are_finite(row.get(key), shape))
+    row = next(row for row in rows if not are_finite(row.get(key), shape))
     wanted = f"{shape[0]} finite numbers" if shape else "a finite number"
-    raise ValueError(f"{path}: {key} must be {wanted}, got {row.get(key)} in {_name(row)}")
+    raise ValueError(f"{path}: {key} must be {wanted}, got {row.get(key)} in {describe_row(row)}")
 
 
 def _without_outline(record: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +178,12 @@ def _without_outline(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _list(path: Path, data: Any, key: str) -> list[Row]:
+def rows_of(path: Path, data: Any, key: str) -> list[Row]:
+    """Take one of the lists out of what a COCO file says.
+
+    Raises:
+        ValueError: There is none, or not one of objects.
+    """
     rows = data.get(key) if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(
@@ -180,7 +196,7 @@ def _list(path: Path, data: Any, key: str) -> list[Row]:
 def _by_id(path: Path, rows: list[Row], key: str) -> tuple[Row, ...]:
     for row in rows:
         if not isinstance(row.get("id"), int):
-            raise ValueError(f"{path}: the id of {key} must be an integer, got {row.get('id')} in {_name(row)}")
+            raise ValueError(f"{path}: the id of {key} must be an integer, got {row.get('id')} in {describe_row(row)}")
     if len({row["id"] for row in rows}) < len(rows):
         raise ValueError(f"{path}: the ids of {key} must differ, got one twice")
     return tuple(sorted(rows, key=lambda row: row["id"]))
@@ -192,7 +208,7 @@ def _places(path: Path, rows: Sequence[Row], key: str, targets: Sequence[Row]) -
         return np.array([places[row[key]] for row in rows], dtype=np.int64)
     except (KeyError, TypeError) as error:
         row = next(row for row in rows if isinstance(row.get(key), list | dict) or row.get(key) not in places)
-        raise ValueError(f"{path}: there is no {key} {row.get(key)}, which is named in {_name(row)}") from error
+        raise ValueError(f"{path}: there is no {key} {row.get(key)}, which is named in {describe_row(row)}") from error
 
 
 def _areas(path: Path, rows: Sequence[Row], boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, " N"]:
@@ -201,7 +217,7 @@ def _areas(path: Path, rows: Sequence[Row], boxes: Float64[np.ndarray, "N 4"]) -
     areas = number_column(path, stated, "area")
     if (areas < 0).any():
         row = stated[int(np.argmax(areas < 0))]
-        raise ValueError(f"{path}: area must not be negative, got {row['area']} in {_name(row)}")
+        raise ValueError(f"{path}: area must not be negative, got {row['area']} in {describe_row(row)}")
     return areas
 
 
@@ -209,7 +225,8 @@ def _to_starts(counts: Int64[np.ndarray, " I"]) -> Int64[np.ndarray, " I+1"]:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _are_finite(value: Any, shape: tuple[int, ...]) -> bool:
+def are_finite(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a value is finite numbers of a shape."""
     try:
         numbers = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -217,6 +234,7 @@ def _are_finite(value: Any, shape: tuple[int, ...]) -> bool:
     return numbers.shape == shape and bool(np.isfinite(numbers).all())
 
 
-def _name(row: Row) -> str:
+def describe_row(row: Row) -> str:
+    """Say which row is meant: its beginning, on one line."""
     text = json.dumps(row, default=str)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,4 +1,4 @@
-"""The pictures of a COCO set, and which of their boxes can be trained on."""
+"""The pictures of a set, and which of their boxes can be trained on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,23 +101,35 @@ class CocoImages:
 def read_coco(
     path: Path, folder: Path, *, classes: Sequence[str] | None = None, skip_broken: bool = False
 ) -> CocoImages:
-    """Read an annotation file and find its pictures.
+    """Read a COCO annotation file and find its pictures, see :func:`find_pictures`.
+
+    Raises:
+        FileNotFoundError: The annotation file or a picture is missing.
+        ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
+    """
+    return find_pictures(read_annotations(path), folder, classes=classes, skip_broken=skip_broken)
+
+
+def find_pictures(
+    annotations: CocoAnnotations, folder: Path, *, classes: Sequence[str] | None = None, skip_broken: bool = False
+) -> CocoImages:
+    """Find the pictures of annotations, and the boxes to train on.
 
     A box of no size, or less than half inside its image, is broken: an error, or left out and counted if
     ``skip_broken``. A box that reaches out of its image less far is clipped. A thinner one than a pixel is evaluated
     but not trained on, which a warning says.
 
     Args:
-        path: The annotation file.
-        folder: Where its pictures are.
+        annotations: What is known of them.
+        folder: Where they are.
         classes: The categories to keep, by name; all of them where None.
         skip_broken: Go on without broken boxes, and without pictures that are missing: whoever reads them counts them.
 
     Raises:
-        FileNotFoundError: The annotation file or a picture is missing.
-        ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
+        FileNotFoundError: A picture is missing.
+        ValueError: A picture has no name or no size, or a box is broken; the message names image and annotation.
     """
-    annotations = read_annotations(path)
+    path = annotations.path
     if classes is not None:
         annotations = annotations.of_classes(classes)
     names = [image.get("file_name") for image in annotations.images]

@@ -1,17 +1,20 @@
-"""COCO, or any set in its format, as batches."""
+"""COCO, or any set of pictures with boxes, as batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from mobilevision.detection.coco import CocoImage, CocoImages, read_coco
+from mobilevision.detection.coco import CocoImage, CocoImages, find_pictures
+from mobilevision.detection.formats import Format, Part, Split, find_format, find_part, read_part
 from mobilevision.detection.transforms import EvalTransform, Labelled, TrainTransform, Transformed
 from mobilevision.detection.types import PADDING, Batch, Sample
+from mobilevision.findings import Finding, refuse
 from mobilevision.images import read_image
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
@@ -55,22 +58,34 @@ class CocoDataset(Dataset[Sample]):
 
 
 class CocoDataModule(ImageDataModule):
-    """Pictures with boxes: COCO 2017 in its own layout, or any set with a COCO annotation file.
+    """Pictures with boxes: COCO 2017 in its own layout, or any set in one of four formats.
 
-    Crowds are evaluated as COCO does and not trained on; images without objects are trained on. After :meth:`setup`,
-    ``category_ids`` are the file's own ids of the labels, by which a result file names them.
+    ========  ===========================================================  ==========================================
+    format    annotations                                                  pictures
+    ========  ===========================================================  ==========================================
+    ``coco``  ``annotations/instances_train2017.json``                     ``train2017``
+    ``voc``   ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
+    ``yolo``  ``labels/train``, ``train/labels``                           ``images/train``, ``train/images``
+    ``csv``   ``train.csv``                                                relative to ``root``
+    ========  ===========================================================  ==========================================
+
+    Crowds, and VOC's difficult objects, are evaluated as COCO does with crowds and not trained on; images without
+    objects are trained on. After :meth:`setup`, ``category_ids`` are the file's own ids of the labels, by which a
+    result file names them; in the other formats classes count from 0.
 
     Args:
         root: Folder of the set.
-        train_images: Folder of the training pictures, in ``root``.
-        val_images: Folder of the validation pictures, in ``root``.
-        train_annotations: COCO JSON of the training pictures, in ``root``.
-        val_annotations: COCO JSON of the validation pictures, in ``root``.
+        format: ``coco``, ``voc``, ``yolo`` or ``csv``; recognised by what is in ``root`` where None.
+        train_images: Folder of the training pictures, in ``root``; the format's own where None.
+        val_images: Folder of the validation pictures, likewise.
+        train_annotations: File or folder of the training annotations, likewise.
+        val_annotations: File or folder of the validation annotations, likewise.
         classes: The categories to keep, by name; all of them where None.
         input_size: Side of the pictures given to the network, in pixels.
         crop: Whether to train on random crops, see ``crop_randomly``.
         flip: Whether to mirror every other training picture.
         photometric: Whether to change the colours of training pictures.
+        zoom_out: Whether to show every other training picture smaller, see ``zoom_out_randomly``.
         batch_size: Pictures in a batch of one process.
         num_workers: Processes that read and augment; 0 reads in the training process.
         seed: With epoch and index it decides order and augmentation of every picture.
@@ -83,15 +98,17 @@ class CocoDataModule(ImageDataModule):
         self,
         root: str,
         *,
-        train_images: str = "train2017",
-        val_images: str = "val2017",
-        train_annotations: str = "annotations/instances_train2017.json",
-        val_annotations: str = "annotations/instances_val2017.json",
+        format: Format | None = None,  # noqa: A002 - what everybody calls it
+        train_images: str | None = None,
+        val_images: str | None = None,
+        train_annotations: str | None = None,
+        val_annotations: str | None = None,
         classes: list[str] | None = None,
         input_size: int = 320,
         crop: bool = True,
         flip: bool = True,
         photometric: bool = False,
+        zoom_out: bool = False,
         batch_size: int = 32,
         num_workers: int = 2,
         seed: int = 0,
@@ -99,11 +116,16 @@ class CocoDataModule(ImageDataModule):
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken)
         self.root = Path(root)
-        self.train_parts = self.root / train_annotations, self.root / train_images
-        self.val_parts = self.root / val_annotations, self.root / val_images
+        self.format = format
+        self.paths: dict[Split, tuple[str | None, str | None]] = {
+            "train": (train_annotations, train_images),
+            "val": (val_annotations, val_images),
+        }
         self.classes = classes
         self.input_size = input_size
-        self.train_transform = TrainTransform(input_size, crop=crop, flip=flip, photometric=photometric)
+        self.train_transform = TrainTransform(
+            input_size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out
+        )
 
     def setup(self, stage: str) -> None:
         """Read the annotations that ``stage`` needs.
@@ -113,15 +135,27 @@ class CocoDataModule(ImageDataModule):
             ValueError: An annotation file is not COCO or has a broken box, or training and validation name different
                 categories.
         """
-        val = self._read(*self.val_parts)
+        parts = self.find_parts()
+        val = self._read(parts, "val")
         self.class_names = val.annotations.class_names
         self.category_ids = val.annotations.category_ids
         self.val_set = CocoDataset(val, EvalTransform(self.input_size).with_boxes, self.seed)
         if stage == "fit":
-            train = self._read(*self.train_parts)
+            train = self._read(parts, "train")
             if train.annotations.class_names != self.class_names:
-                raise ValueError(f"{self.train_parts[0]} and {self.val_parts[0]} must have the same categories")
+                first, second = (parts[split].annotations for split in ("train", "val"))
+                raise ValueError(f"{first} and {second} must have the same categories")
             self.train_set = CocoDataset(train, self.train_transform, self.seed)
+
+    def find_parts(self) -> dict[Split, Part]:
+        """Say where the splits are, whether they are there or not.
+
+        Raises:
+            FileNotFoundError: The set's format is not known and not recognised.
+            ValueError: It looks like several formats.
+        """
+        self.format = self.format or find_format(self.root, [annotations for annotations, _ in self.paths.values()])
+        return {split: find_part(self.format, self.root, split, *paths) for split, paths in self.paths.items()}
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""
@@ -135,16 +169,26 @@ class CocoDataModule(ImageDataModule):
         """Give the validation batches: the boxes of COCO's test set are not public."""
         return self.val_dataloader()
 
-    def _read(self, annotations: Path, folder: Path) -> CocoImages:
-        for part in (annotations, folder):
-            if not part.exists():
-                expected = ", ".join(str(path) for path in (*self.train_parts, *self.val_parts))
-                raise FileNotFoundError(f"{part} not found: expected {expected}")
-        images = read_coco(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
+    def _read(self, parts: Mapping[Split, Part], split: Split) -> CocoImages:
+        assert self.format is not None
+        part = parts[split]
+        for path in part:
+            if not path.exists():
+                expected = ", ".join(str(path) for part in parts.values() for path in part)
+                raise FileNotFoundError(f"{path} not found: expected {expected}")
+        left_out: list[Finding] = []
+        others = [other for other in parts.values() if other != part and other.annotations.exists()]
+        complain = left_out.append if self.skip_broken else refuse
+        annotations = read_part(self.format, self.root, part, others=others, complain=complain)
+        if left_out:
+            rank_zero_warn(
+                f"left out {len(left_out)} things that are wrong with {part.annotations}, first {left_out[0]}"
+            )
+        images = find_pictures(annotations, part.images, classes=self.classes, skip_broken=self.skip_broken)
         if self.skip_broken:
             images = images.only(self.drop_broken(images.paths))
         if not len(images):
-            raise ValueError(f"{annotations} names no picture that can be read")
+            raise ValueError(f"{part.annotations} names no picture that can be read")
         return images
 
 

@@ -1,13 +1,14 @@
 """Turn pictures and boxes into what the detector trains on and is measured on."""
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import albumentations as A
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 COVERAGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -21,6 +22,21 @@ KEEP_WHOLE = 0.15
 
 MIN_SIDE = 1.0
 """Boxes whose visible part is thinner than this many pixels of the file go."""
+
+MAX_ZOOM_OUT = 4.0
+"""The largest side of the canvas that a picture is put on, as a multiple of the picture's."""
+
+ZOOM_OUT_SHARE = 0.5
+MEAN_PIXEL = 128
+"""What the canvas is filled with: next to 0 once normalised."""
+
+Picture = UInt8[np.ndarray, "H W 3"]
+
+Window = Int64[np.ndarray, "4"]
+"""xyxy in whole pixels of the file; where it is zoomed out, it reaches beyond the picture."""
+
+LOW, HIGH = [0, 1, 0, 1], [2, 3, 2, 3]
+"""Of a window, its near and its far corner, twice: what boxes are moved and clipped by."""
 
 
 class Transformed(NamedTuple):
@@ -62,25 +78,34 @@ class EvalTransform:
 
 
 class TrainTransform:
-    """Crop as SSD does, mirror, change colours, resize to a square.
+    """Zoom out and crop as SSD does, mirror, change colours, resize to a square.
+
+    A box goes if a crop holds too little of it, see :func:`crop_randomly`; nothing else drops or cuts one.
 
     Args:
         input_size: Side of the result, in pixels.
         crop: Whether to crop, see :func:`crop_randomly`.
         flip: Whether to mirror every other picture.
         photometric: Whether to change brightness, contrast, saturation and hue.
+        zoom_out: Whether to show every other picture smaller, see :func:`zoom_out_randomly`.
     """
 
-    def __init__(self, input_size: int, *, crop: bool = True, flip: bool = True, photometric: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        crop: bool = True,
+        flip: bool = True,
+        photometric: bool = False,
+        zoom_out: bool = False,
+    ) -> None:
+        self.input_size = input_size
         self.crop = crop
-        self.augment = A.Compose(
-            [
-                A.Resize(input_size, input_size, interpolation=cv2.INTER_LINEAR),
-                A.HorizontalFlip(p=0.5 if flip else 0.0),
-                A.ColorJitter((0.7, 1.3), (0.7, 1.3), (0.7, 1.3), (-0.05, 0.05), p=0.8 if photometric else 0.0),
-            ],
-            bbox_params=A.BboxParams(format="pascal_voc", label_fields=["labels"]),
-        )
+        self.flip = flip
+        self.photometric = photometric
+        self.zoom_out = zoom_out
+        # Only pixels go through it: moving boxes takes three lines, and its own checks refuse what float32 rounds.
+        self.recolor = A.Compose([A.ColorJitter((0.7, 1.3), (0.7, 1.3), (0.7, 1.3), (-0.05, 0.05), p=0.8)])
 
     def __call__(self, sample: Labelled, seed: int) -> Transformed:
         """Transform a picture with the randomness of ``seed``, and no other.
@@ -90,40 +115,124 @@ class TrainTransform:
             seed: Decides everything that is random.
         """
         generator = np.random.default_rng(seed)
+        height, width = sample.image.shape[:2]
+        boxes, labels = sample.boxes, sample.labels
+        window = np.array([0, 0, width, height])
+        if self.zoom_out:
+            window = zoom_out_randomly(window, generator)
         if self.crop:
-            sample = crop_randomly(sample, generator)
+            window, stays = crop_randomly(boxes, window, (height, width), generator)
+            boxes, labels = boxes[stays], labels[stays]
         # One pair of generators for the whole chain: set_random_seed would let every step draw the same numbers.
-        self.augment.set_random_state(generator, random.Random(seed))  # noqa: S311
-        result = self.augment(image=sample.image, bboxes=sample.boxes, labels=sample.labels)
+        self.recolor.set_random_state(generator, random.Random(seed))  # noqa: S311
+        image, boxes = cut_out(sample.image, boxes, window, self.input_size, self._recolored)
+        if self.flip and generator.random() < 0.5:
+            image = cv2.flip(image, 1)
+            boxes = np.stack(
+                [self.input_size - boxes[:, 2], boxes[:, 1], self.input_size - boxes[:, 0], boxes[:, 3]], axis=1
+            )
         return Transformed(
-            to_tensor(result["image"]),
-            torch.as_tensor(np.asarray(result["bboxes"], dtype=np.float32)).reshape(-1, 4),
-            torch.as_tensor(np.asarray(result["labels"], dtype=np.int64)),
+            to_tensor(image), torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
         )
 
+    def _recolored(self, image: Picture) -> Picture:
+        return self.recolor(image=image)["image"] if self.photometric else image
 
-def crop_randomly(sample: Labelled, generator: np.random.Generator) -> Labelled:
-    """Cut out a random window that holds a drawn share of at least one object.
 
-    A box stays if the window holds that share of its area, clipped to the window; the others go. Where no window is
-    found in ``CROP_TRIES``, and for ``KEEP_WHOLE`` of the pictures, nothing is cut.
+def zoom_out_randomly(picture: Window, generator: np.random.Generator) -> Window:
+    """Put ``ZOOM_OUT_SHARE`` of the pictures at a random place of a canvas of up to ``MAX_ZOOM_OUT`` times their sides.
+
+    Args:
+        picture: All of the picture.
+        generator: Decides.
+
+    Returns:
+        The canvas, as a window around the picture.
+
+    Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, section 3.6.
+    """
+    if generator.random() >= ZOOM_OUT_SHARE:
+        return picture
+    sides = picture[2:] - picture[:2]
+    canvas = np.floor(sides * generator.uniform(1.0, MAX_ZOOM_OUT)).astype(np.int64)
+    corner = picture[:2] - np.floor(generator.random(2) * (canvas - sides + 1)).astype(np.int64)
+    return np.concatenate([corner, corner + canvas])
+
+
+def crop_randomly(
+    boxes: Float32[np.ndarray, "N 4"], window: Window, size: tuple[int, int], generator: np.random.Generator
+) -> tuple[Window, Bool[np.ndarray, " N"]]:
+    """Choose a random part of a window that holds a drawn share of at least one object.
+
+    A box stays if the part holds that share of its area, and at least ``MIN_SIDE`` pixels of its sides; the others go.
+    Where no part is found in ``CROP_TRIES``, and for ``KEEP_WHOLE`` of the pictures, it is all of the window.
+
+    Args:
+        boxes: The objects.
+        window: What is seen of the picture.
+        size: Height and width of the picture.
+        generator: Decides.
+
+    Returns:
+        The part, and which boxes stay.
 
     Reference: TensorFlow Object Detection API, ``ssd_random_crop``.
     """
+    all_stay = np.ones(len(boxes), dtype=np.bool_)
     if generator.random() < KEEP_WHOLE:
-        return sample
+        return window, all_stay
     coverage = generator.choice(COVERAGES)
-    height, width = sample.image.shape[:2]
-    windows = draw_windows(height, width, generator)
-    shares = held_shares(sample.boxes, windows)
-    # A window on a picture without objects has nothing to hold.
-    fitting = np.flatnonzero((shares >= coverage).any(axis=1) & (shares > 0).any(axis=1)) if len(sample.boxes) else [0]
-    if not len(fitting) or not len(windows):
-        return sample
-    left, top, right, bottom = windows[fitting[0]]
-    boxes = np.clip(sample.boxes, [left, top, left, top], [right, bottom, right, bottom]) - [left, top, left, top]
-    stays = (shares[fitting[0]] >= coverage) & ((boxes[:, 2:] - boxes[:, :2]) >= MIN_SIDE).all(axis=1)
-    return Labelled(sample.image[top:bottom, left:right], boxes[stays].astype(np.float32), sample.labels[stays])
+    width, height = window[2:] - window[:2]
+    parts = draw_windows(int(height), int(width), generator) + window[LOW]
+    # On a picture without objects a part has nothing to hold but some of the picture.
+    held = boxes if len(boxes) else np.array([[0, 0, size[1], size[0]]], dtype=np.float32)
+    shares = held_shares(held, parts)
+    fitting = np.flatnonzero((shares >= (coverage if len(boxes) else 0.0)).any(axis=1) & (shares > 0).any(axis=1))
+    if not len(fitting):
+        return window, all_stay
+    part = parts[fitting[0]]
+    visible = np.minimum(boxes[:, 2:], part[2:]) - np.maximum(boxes[:, :2], part[:2])
+    return part, (shares[fitting[0], : len(boxes)] >= coverage) & (visible >= MIN_SIDE).all(axis=1)
+
+
+def cut_out(
+    image: Picture,
+    boxes: Float32[np.ndarray, "N 4"],
+    window: Window,
+    side: int,
+    change: Callable[[Picture], Picture] = lambda seen: seen,
+) -> tuple[UInt8[np.ndarray, "S S 3"], Float64[np.ndarray, "N 4"]]:
+    """Resize what a window shows to a square, bilinearly; what is not picture is ``MEAN_PIXEL``.
+
+    Args:
+        image: The picture.
+        boxes: The objects, in its pixels.
+        window: What is to be seen; some of the picture is.
+        side: Of the square, in pixels.
+        change: What is done to the resized picture before it is put on the canvas, which stays as it is.
+
+    Returns:
+        The square, and the boxes in its pixels, clipped to what is seen of the picture.
+    """
+    limits = np.array([image.shape[1], image.shape[0]])
+    part = np.concatenate([np.maximum(window[:2], 0), np.minimum(window[2:], limits)])
+    left, top, right, bottom = part
+    seen = image[top:bottom, left:right]
+    if (part == window).all():
+        place = np.array([0, 0, side, side])
+        square = change(cv2.resize(seen, (side, side), interpolation=cv2.INTER_LINEAR))
+    else:
+        place = np.rint((part - window[LOW]) * (side / (window[HIGH] - window[LOW]))).astype(np.int64)
+        # However little is seen, it has a pixel.
+        place[:2] = np.minimum(place[:2], side - 1)
+        place[2:] = np.maximum(place[2:], place[:2] + 1)
+        # A picture becomes so small here that bilinear weights would miss most of its pixels.
+        small = cv2.resize(seen, (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_AREA)
+        square = np.full((side, side, 3), MEAN_PIXEL, dtype=np.uint8)
+        square[place[1] : place[3], place[0] : place[2]] = change(small)
+    scale = (place[HIGH] - place[LOW]) / (part[HIGH] - part[LOW])
+    clipped = np.clip(boxes, part[LOW], part[HIGH])
+    return square, (clipped - part[LOW]) * scale + place[LOW]
 
 
 def draw_windows(height: int, width: int, generator: np.random.Generator) -> Int64[np.ndarray, "W 4"]:

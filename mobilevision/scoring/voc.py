@@ -3,12 +3,15 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from mobilevision.segmentation.metrics import confusion_matrix, mean_iou
-from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files, read_mask
+from mobilevision.segmentation.boundary import boundary_f_scores
+from mobilevision.segmentation.masks import read_mask
+from mobilevision.segmentation.metrics import confusion_matrix, mean_boundary_f, mean_iou
+from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files
 
 NUM_THREADS = 8
 
@@ -22,8 +25,9 @@ def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
         predictions: Folder with a PNG of classes named as each id of the split.
 
     Returns:
-        ``miou``, the mean over the classes present, ``pixel_accuracy``, and ``iou/<class>`` of each; NaN for a class
-        that is neither in the truth nor in the predictions.
+        ``miou``, the mean over the classes present; ``miou_voc``, the mean over all classes, which is NaN where one is
+        absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each. They are NaN
+        for a class that is neither in the truth nor in the predictions.
 
     Raises:
         FileNotFoundError: The split, its masks or predictions are missing; the message counts and names them.
@@ -34,21 +38,24 @@ def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
         raise FileNotFoundError(f"folder of predictions not found: {predictions}")
     predicted = find_files(predictions, list(truths), ".png")
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        confusions = list(pool.map(_compare, truths.values(), predicted))
+        confusions, scores = zip(*pool.map(_compare, truths.values(), predicted), strict=True)
     iou = mean_iou(torch.stack(confusions).sum(dim=0))
-    per_class = zip(VOC_CLASSES, iou.per_class.tolist(), strict=True)
+    boundary_f = mean_boundary_f(torch.from_numpy(np.stack(scores)))
     return {
         "miou": float(iou.miou),
+        "miou_voc": float(iou.miou_voc),
         "pixel_accuracy": float(iou.pixel_accuracy),
-        **{f"iou/{name}": value for name, value in per_class},
+        "boundary_f": float(boundary_f.mean),
+        **{f"iou/{name}": value for name, value in zip(VOC_CLASSES, iou.per_class.tolist(), strict=True)},
+        **{f"boundary_f/{name}": value for name, value in zip(VOC_CLASSES, boundary_f.per_class.tolist(), strict=True)},
     }
 
 
-def _compare(truth: Path, predicted: Path) -> Int64[Tensor, "C C"]:
+def _compare(truth: Path, predicted: Path) -> tuple[Int64[Tensor, "C C"], Float32[np.ndarray, " C"]]:
     num_classes = len(VOC_CLASSES)
     mask = torch.from_numpy(read_mask(truth, num_classes))
     guess = torch.from_numpy(read_mask(predicted, num_classes, ignored=False))
     if guess.shape != mask.shape:
         (height, width), (given_height, given_width) = mask.shape, guess.shape
         raise ValueError(f"{predicted} must be as large as {truth}, {width}x{height}, got {given_width}x{given_height}")
-    return confusion_matrix(guess, mask, num_classes)
+    return confusion_matrix(guess, mask, num_classes), boundary_f_scores(guess.numpy(), mask.numpy(), num_classes)

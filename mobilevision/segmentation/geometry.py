@@ -23,6 +23,17 @@ def fit_size(size: Size, input_size: int) -> Size:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def fill_size(size: Size, input_size: int) -> Size:
+    """Give the size at which a picture covers a square: its short side is the square's.
+
+    >>> fill_size((375, 500), 513)
+    (513, 684)
+    """
+    height, width = size
+    scale = input_size / min(size)
+    return max(input_size, round(height * scale)), max(input_size, round(width * scale))
+
+
 def upsample_logits(logits: Float[Tensor, "B C h w"], size: Size) -> Float[Tensor, "B C H W"]:
     """Interpolate a map of logits to ``size``, corners on corners, as DeepLab does for its loss and its prediction."""
     # Class after class in memory: the softmax that follows takes half the time of channels last.

@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobilevision.segmentation.enlarged_loss import EnlargedCrossEntropy
 from mobilevision.segmentation.geometry import upsample_logits
 from mobilevision.segmentation.types import IGNORE_INDEX
 
@@ -34,6 +36,10 @@ def segmentation_loss(logits: Float[Tensor, "B C h w"], masks: UInt8[Tensor, "B 
     enlarged rather than the masks made smaller, which would lose fine annotations.
     """
     height, width = masks.shape[-2:]
+    num_pixels = (masks != IGNORE_INDEX).sum(dim=(1, 2))
+    if logits.device.type == "cpu" and logits.requires_grad and logits.shape[-2:] != masks.shape[-2:]:
+        with torch.autocast("cpu", enabled=False):
+            return SegmentationLoss(EnlargedCrossEntropy.apply(logits.float(), masks), num_pixels)
     enlarged = upsample_logits(logits.float(), (height, width))
     losses = F.cross_entropy(enlarged, masks.long(), ignore_index=IGNORE_INDEX, reduction="none")
-    return SegmentationLoss(losses.sum(dim=(1, 2)), (masks != IGNORE_INDEX).sum(dim=(1, 2)))
+    return SegmentationLoss(losses.sum(dim=(1, 2)), num_pixels)

@@ -1,4 +1,4 @@
-"""Mean intersection over union, the same on any number of processes."""
+"""Mean intersection over union and boundary F-score, the same on any number of processes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from mobilevision.segmentation.boundary import boundary_f_scores
 from mobilevision.segmentation.types import IGNORE_INDEX
 from mobilevision.training.rows import distinct_rows
 
@@ -38,7 +39,9 @@ class Iou(NamedTuple):
     """What a confusion matrix says."""
 
     miou: Float[Tensor, ""]
-    """The mean over the classes present."""
+    """The mean over the classes present, as torchmetrics' JaccardIndex has it."""
+    miou_voc: Float[Tensor, ""]
+    """The mean over all classes, as VOC's development kit has it: NaN, as there, where one of them is absent."""
     per_class: Float[Tensor, " C"]
     """NaN for a class that is absent."""
     pixel_accuracy: Float[Tensor, ""]
@@ -48,7 +51,8 @@ def mean_iou(confusion: Int64[Tensor, "C C"]) -> Iou:
     """Compute TP / (TP + FP + FN) of every class, their mean, and the share of right pixels.
 
     A class is present if it is in the truth or in the prediction: one that is predicted where it never is counts as 0,
-    as in torchmetrics. One that is in neither is left out of the mean. With no pixel at all every figure is NaN.
+    in both means. One that is in neither is left out of ``miou`` and makes ``miou_voc`` NaN: it is 0 / 0. With no pixel
+    at all every figure is NaN.
 
     Reference: Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2015, section 4.3.
 
@@ -58,7 +62,7 @@ def mean_iou(confusion: Int64[Tensor, "C C"]) -> Iou:
     right = confusion.diagonal()
     union = confusion.sum(dim=0) + confusion.sum(dim=1) - right
     per_class = right / union
-    return Iou(per_class.nanmean(), per_class, right.sum() / confusion.sum())
+    return Iou(per_class.nanmean(), per_class.mean(), per_class, right.sum() / confusion.sum())
 
 
 class MeanIouResult(NamedTuple):
@@ -113,3 +117,63 @@ class MeanIoU(Metric):
         positions, confusions = distinct_rows(dim_zero_cat(self.positions), dim_zero_cat(self.confusions))
         total = confusions.sum(dim=0).view(self.num_classes, self.num_classes)
         return MeanIouResult(mean_iou(total), len(positions))
+
+
+class BoundaryF(NamedTuple):
+    """How well the outlines lie."""
+
+    mean: Float[Tensor, ""]
+    """Over the classes present anywhere in the set."""
+    per_class: Float[Tensor, " C"]
+    """The mean over the images that a class is present in; NaN for a class that is absent from all."""
+
+
+def mean_boundary_f(scores: Float[Tensor, "N C"]) -> BoundaryF:
+    """Average the images' scores of :func:`boundary_f_scores`, for each class where it is present.
+
+    >>> nan = float("nan")
+    >>> mean_boundary_f(torch.tensor([[1.0, nan], [0.5, nan]]))
+    BoundaryF(mean=tensor(0.7500), per_class=tensor([0.7500,    nan]))
+    """
+    per_class = scores.double().nanmean(dim=0).float()
+    return BoundaryF(per_class.nanmean(), per_class)
+
+
+class MeanBoundaryF(Metric):
+    """The boundary F-score of a set, from one score per image and class.
+
+    Args:
+        num_classes: Classes of the masks, background included.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+
+    positions: list[Tensor]
+    scores: list[Tensor]
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        for state in ("positions", "scores"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        predicted: Sequence[Integer[Tensor, "H W"]],
+        masks: Sequence[UInt8[Tensor, "H W"]],
+        positions: Int64[Tensor, " B"],
+    ) -> None:
+        """Take images in, as :class:`MeanIoU` does."""
+        scores = [
+            torch.from_numpy(boundary_f_scores(prediction.cpu().numpy(), mask.cpu().numpy(), self.num_classes))
+            for prediction, mask in zip(predicted, masks, strict=True)
+        ]
+        self.positions.append(positions)
+        self.scores.append(torch.stack(scores).to(positions.device))
+
+    def compute(self) -> BoundaryF:
+        """Measure over all images, each once."""
+        _, scores = distinct_rows(dim_zero_cat(self.positions), dim_zero_cat(self.scores))
+        return mean_boundary_f(scores)

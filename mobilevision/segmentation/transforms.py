@@ -9,8 +9,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mobilevision.segmentation.geometry import fit_size
-from mobilevision.segmentation.types import IGNORE_INDEX, Fitted
+from mobilevision.segmentation.geometry import fill_size, fit_size
+from mobilevision.segmentation.types import IGNORE_INDEX, EvalProtocol, Fitted
 
 SCALE_STEP = 0.25
 PAD_PIXEL = 128
@@ -81,11 +81,42 @@ class EvalTransform:
         square[:height, :width] = content
         return Fitted(to_tensor(square), (height, width))
 
-    def keep_mask(
+
+class PairTransform:
+    """Make a picture and its mask ready to be measured.
+
+    Args:
+        input_size: Side of the network's square, in pixels.
+        protocol: ``original``: the picture is fitted into the square, the mask stays as it is. ``pad``: likewise, but
+            no picture may shrink. ``centre_crop``: both are scaled until their short side fills the square, and the
+            middle is cut out.
+    """
+
+    def __init__(self, input_size: int, protocol: EvalProtocol = "original") -> None:
+        self.input_size = input_size
+        self.protocol: EvalProtocol = protocol
+        self.fit = EvalTransform(input_size)
+
+    def __call__(
         self, image: UInt8[np.ndarray, "H W 3"], mask: UInt8[np.ndarray, "H W"], seed: int
-    ) -> tuple[UInt8[Tensor, "3 S S"], UInt8[Tensor, "H W"]]:
-        """Fit a picture and leave its mask, which is compared at the file's size; nothing is drawn from ``seed``."""
-        return self(image).image, torch.from_numpy(mask)
+    ) -> tuple[UInt8[Tensor, "3 S S"], UInt8[Tensor, "h w"]]:
+        """Transform both; nothing is drawn from ``seed``.
+
+        Raises:
+            ValueError: The picture does not fit into the square and may not shrink.
+        """
+        side = self.input_size
+        if self.protocol == "centre_crop":
+            picture = _crop_centre(_fill(image, side, cv2.INTER_AREA, cv2.INTER_LINEAR), side)
+            target = _crop_centre(_fill(mask, side, cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT), side)
+            return to_tensor(picture), torch.from_numpy(target)
+        height, width = mask.shape
+        if self.protocol == "pad" and max(height, width) > side:
+            raise ValueError(
+                f"eval_protocol pad needs pictures that fit into {side}x{side}, got {width}x{height}: set "
+                f"data.input_size to {max(height, width)} or more, or data.eval_protocol to original"
+            )
+        return self.fit(image).image, torch.from_numpy(mask)
 
 
 def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
@@ -108,3 +139,14 @@ def _shrink(pixels: UInt8[np.ndarray, "H W *C"], side: int, interpolation: int) 
     height, width = fitted = fit_size(size, side)
     # Of OpenCV's filters for pictures only the mean over the area does not alias.
     return pixels if fitted == size else cv2.resize(pixels, (width, height), interpolation=interpolation)
+
+
+def _fill(pixels: UInt8[np.ndarray, "H W *C"], side: int, smaller: int, larger: int) -> UInt8[np.ndarray, "h w *C"]:
+    """Scale until the short side is ``side``, with one interpolation to shrink and one to enlarge."""
+    height, width = fill_size((pixels.shape[0], pixels.shape[1]), side)
+    return cv2.resize(pixels, (width, height), interpolation=larger if height > pixels.shape[0] else smaller)
+
+
+def _crop_centre(pixels: UInt8[np.ndarray, "H W *C"], side: int) -> UInt8[np.ndarray, "S S *C"]:
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])

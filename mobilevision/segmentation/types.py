@@ -3,12 +3,15 @@
 A mask gives every pixel's class, background included, or ``IGNORE_INDEX`` where no answer counts.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 IGNORE_INDEX = 255
+
+EvalProtocol = Literal["original", "pad", "centre_crop"]
+"""What of a picture is measured; :mod:`mobilevision.segmentation.protocol` says it in words."""
 
 
 class Fitted(NamedTuple):
@@ -38,8 +41,10 @@ class Batch(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """Images and the masks of their files, each at its own size."""
+    """Images and the masks to compare with, each at its own size."""
 
     images: UInt8[Tensor, "B 3 S S"]
     masks: tuple[UInt8[Tensor, "H W"], ...]
     positions: Int64[Tensor, " B"]
+    protocol: EvalProtocol = "original"
+    """How images and masks were made from their files."""

@@ -1,6 +1,7 @@
 """A small set in COCO's layout."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -50,3 +51,92 @@ class CocoFolder:
 @pytest.fixture
 def coco(tmp_path):
     return CocoFolder(tmp_path).write()
+
+
+def write_voc(folder, root):
+    """Write the set as Pascal VOC has it, both splits with the same pictures."""
+    names = {row["id"]: row["name"] for row in folder.data["categories"]}
+    for part in ("ImageSets/Main", "Annotations"):
+        (root / part).mkdir(parents=True)
+    shutil.copytree(folder.images, root / "JPEGImages")
+    for image in folder.data["images"]:
+        objects = "".join(
+            f"<object><name>{names[row['category_id']]}</name><difficult>{row['iscrowd']}</difficult><bndbox>"
+            f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + width}</xmax><ymax>{y + height}</ymax>"
+            "</bndbox></object>"
+            for row in folder.data["annotations"]
+            if row["image_id"] == image["id"]
+            for x, y, width, height in [row["bbox"]]
+        )
+        (root / "Annotations" / f"{image['id']:012}.xml").write_text(
+            f"<annotation><filename>{image['file_name']}</filename><size><width>{image['width']}</width>"
+            f"<height>{image['height']}</height><depth>3</depth></size>{objects}</annotation>"
+        )
+    for split in ("train", "val"):
+        lines = "".join(f"{image['id']:012}\n" for image in folder.data["images"])
+        (root / "ImageSets/Main" / f"{split}.txt").write_text(lines)
+    return root
+
+
+def write_yolo(folder, root):
+    """Write the set as YOLO has it; its crowd is an object like any other."""
+    (root / "data.yaml").parent.mkdir(parents=True)
+    (root / "data.yaml").write_text("train: ../images/train\nval: images/val\nnames: [boat, kite]\n")
+    labels = {row["id"]: {"boat": 0, "kite": 1}[row["name"]] for row in folder.data["categories"]}
+    for split in ("train", "val"):
+        shutil.copytree(folder.images, root / "images" / split)
+        (root / "labels" / split).mkdir(parents=True)
+        for image in folder.data["images"]:
+            rows = [row for row in folder.data["annotations"] if row["image_id"] == image["id"]]
+            sides = image["width"], image["height"]
+            lines = [
+                (labels[row["category_id"]], (x + w / 2) / sides[0], (y + h / 2) / sides[1], w / sides[0], h / sides[1])
+                for row in rows
+                for x, y, w, h in [row["bbox"]]
+            ]
+            text = "".join(" ".join(map(str, line)) + "\n" for line in lines)
+            if lines:
+                (root / "labels" / split / f"{image['id']:012}.txt").write_text(text)
+    return root
+
+
+def write_csv(folder, root):
+    """Write the set as tables; its crowd is an object like any other."""
+    names = {row["id"]: row["name"] for row in folder.data["categories"]}
+    shutil.copytree(folder.images, root / "pictures")
+    lines = ["path,xmin,ymin,xmax,ymax,label"]
+    for image in folder.data["images"]:
+        rows = [row for row in folder.data["annotations"] if row["image_id"] == image["id"]]
+        for row in rows:
+            x, y, width, height = row["bbox"]
+            corners = f"{x},{y},{x + width},{y + height}"
+            lines.append(f"pictures/{image['file_name']},{corners},{names[row['category_id']]}")
+        if not rows:
+            lines.append(f"pictures/{image['file_name']},,,,,")
+    for split in ("train", "val"):
+        (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+WRITERS = {"voc": write_voc, "yolo": write_yolo, "csv": write_csv}
+
+
+@pytest.fixture(params=WRITERS)
+def other(request, coco, tmp_path):
+    """The set in another format: its name and its folder."""
+    return request.param, WRITERS[request.param](coco, tmp_path / request.param)
+
+
+@pytest.fixture
+def voc(coco, tmp_path):
+    return write_voc(coco, tmp_path / "voc")
+
+
+@pytest.fixture
+def yolo(coco, tmp_path):
+    return write_yolo(coco, tmp_path / "yolo")
+
+
+@pytest.fixture
+def table(coco, tmp_path):
+    return write_csv(coco, tmp_path / "csv")

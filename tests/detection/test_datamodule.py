@@ -122,6 +122,37 @@ def test_a_set_without_a_picture_is_refused(coco):
         make_data(coco, stage="validate")
 
 
+ALL_AUGMENTATION = {"crop": True, "flip": True, "photometric": True, "zoom_out": True}
+
+
+def test_an_epoch_of_pictures_without_objects_can_be_trained_on_and_measured(coco):
+    coco.data["annotations"] = []
+    data = make_data(coco, batch_size=2, **ALL_AUGMENTATION)
+    batches = [*data.train_dataloader(), *data.val_dataloader()]
+    assert sum(len(batch.images) for batch in batches) == 2 + 3
+    for batch in batches:
+        assert batch.boxes.shape == (len(batch.images), 0, 4)
+        assert batch.boxes.dtype == torch.float32
+        assert batch.labels.shape == (len(batch.images), 0)
+        assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)] * len(batch.images)
+
+
+def test_a_set_of_one_class_labels_it_0_and_keeps_the_pictures_without_it(coco):
+    data = make_data(coco, classes=["kite"], batch_size=3, **ALL_AUGMENTATION)
+    assert data.class_names == ("kite",)
+    (batch,) = data.train_dataloader()
+    assert sorted(batch.positions.tolist()) == [0, 1, 2]
+    assert set(batch.labels.flatten().tolist()) <= {0, PADDING}
+
+
+def test_batches_of_one_hold_every_picture_once(coco):
+    data = make_data(coco, batch_size=1, **ALL_AUGMENTATION)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        batches = list(loader)
+        assert all(batch.images.shape == (1, 3, 32, 32) for batch in batches)
+        assert sorted(batch.positions.item() for batch in batches) == [0, 1, 2]
+
+
 def test_a_training_sample_depends_on_seed_epoch_and_place_only(coco):
     def sample(seed, epoch):
         return make_data(coco, crop=True, flip=True, photometric=True, seed=seed).train_set[SampleKey(epoch, 1)].image

@@ -8,18 +8,31 @@ from hypothesis import strategies as st
 from mobilevision.detection.transforms import (
     CROP_AREA,
     CROP_ASPECT,
+    MEAN_PIXEL,
     EvalTransform,
     Labelled,
     TrainTransform,
     crop_randomly,
+    cut_out,
     draw_windows,
     held_shares,
+    zoom_out_randomly,
 )
 
 
 def make_sample(boxes, height=60, width=80):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Labelled(image, np.array(boxes, dtype=np.float32).reshape(-1, 4), np.arange(len(boxes)))
+
+
+def crop(sample, seed):
+    """The part of a picture that is cropped, with the boxes that stay, in its pixels."""
+    height, width = sample.image.shape[:2]
+    whole = np.array([0, 0, width, height])
+    part, stays = crop_randomly(sample.boxes, whole, (height, width), np.random.default_rng(seed))
+    left, top, right, bottom = part
+    boxes = np.clip(sample.boxes[stays], np.tile(part[:2], 2), np.tile(part[2:], 2)) - np.tile(part[:2], 2)
+    return Labelled(sample.image[top:bottom, left:right], boxes, sample.labels[stays])
 
 
 def number_pixels(height, width):
@@ -80,7 +93,7 @@ def test_photometric_changes_colours_and_no_boxes():
 
 def test_the_same_seed_gives_the_same_sample_from_any_transform_and_another_seed_another():
     sample = make_sample([[8, 6, 40, 30], [30, 20, 70, 50]])
-    first, second = (TrainTransform(32, photometric=True) for _ in range(2))
+    first, second = (TrainTransform(32, photometric=True, zoom_out=True) for _ in range(2))
     first(sample, seed=1)  # must leave no trace
     results = [first(sample, seed=2), second(sample, seed=2)]
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
@@ -132,7 +145,7 @@ def test_a_crop_moves_its_boxes_with_its_pixels():
     sample = Labelled(number_pixels(60, 80), np.array([[20, 10, 50, 40]], np.float32), np.array([3]))
     seen = 0
     for seed in range(100):
-        cropped = crop_randomly(sample, np.random.default_rng(seed))
+        cropped = crop(sample, seed)
         top, left, _ = cropped.image[0, 0].tolist()
         height, width = cropped.image.shape[:2]
         np.testing.assert_array_equal(cropped.image, sample.image[top : top + height, left : left + width])
@@ -146,7 +159,7 @@ def test_a_crop_moves_its_boxes_with_its_pixels():
 
 def test_some_pictures_stay_whole_and_most_do_not():
     sample = make_sample([[20, 10, 50, 40]])
-    whole = sum(crop_randomly(sample, np.random.default_rng(seed)).image.shape == (60, 80, 3) for seed in range(400))
+    whole = sum(crop(sample, seed).image.shape == (60, 80, 3) for seed in range(400))
     assert 0.10 < whole / 400 < 0.25
 
 
@@ -156,7 +169,7 @@ def test_a_box_stays_only_if_the_window_holds_the_drawn_share_of_it(monkeypatch)
     sample = Labelled(number_pixels(60, 80), np.array(boxes, np.float32), np.arange(3))
     dropped = 0
     for seed in range(200):
-        cropped = crop_randomly(sample, np.random.default_rng(seed))
+        cropped = crop(sample, seed)
         top, left, _ = cropped.image[0, 0].tolist()
         height, width = cropped.image.shape[:2]
         shares = held_shares(sample.boxes, np.array([[left, top, left + width, top + height]]))[0]
@@ -170,7 +183,74 @@ def test_no_window_that_holds_enough_leaves_the_picture_whole(monkeypatch):
     monkeypatch.setattr("mobilevision.detection.transforms.COVERAGES", (1.0,))
     sample = make_sample([[0, 0, 80, 60]])
     for seed in range(20):
-        assert crop_randomly(sample, np.random.default_rng(seed)).image.shape == (60, 80, 3)
+        assert crop(sample, seed).image.shape == (60, 80, 3)
+
+
+def test_zooming_out_puts_half_of_the_pictures_on_a_larger_canvas():
+    picture = np.array([0, 0, 80, 60])
+    windows = [zoom_out_randomly(picture, np.random.default_rng(seed)) for seed in range(400)]
+    zoomed = np.array([window for window in windows if (window != picture).any()])
+    assert 160 < len(zoomed) < 240
+    assert (zoomed[:, :2] <= 0).all()
+    assert (zoomed[:, 2:] >= [80, 60]).all()
+    factors = (zoomed[:, 2:] - zoomed[:, :2]) / [80, 60]
+    assert factors.min() < 1.2
+    assert 3.8 < factors.max() <= 4
+    np.testing.assert_allclose(factors[:, 0], factors[:, 1], atol=1 / 60)
+    # Every place of the canvas is reached, its borders included.
+    slack = (zoomed[:, 2:] - [80, 60]) / np.maximum(zoomed[:, 2:] - zoomed[:, :2] - [80, 60], 1)
+    assert slack.min() < 0.05
+    assert slack.max() > 0.95
+
+
+def test_what_is_not_picture_is_the_mean_pixel_and_boxes_move_with_their_pixels():
+    # 40 x 20 pixels at (40, 20) of a canvas of 160 x 160, shown in 80 x 80: half the size at (20, 10).
+    image = np.full((20, 40, 3), 200, np.uint8)
+    boxes = np.array([[0, 0, 40, 20], [10, 4, 20, 12]], np.float32)
+    square, moved = cut_out(image, boxes, np.array([-40, -20, 120, 140]), 80)
+    assert moved.tolist() == [[20, 10, 40, 20], [25, 12, 30, 16]]
+    expected = np.full((80, 80, 3), MEAN_PIXEL, np.uint8)
+    expected[10:20, 20:40] = 200
+    np.testing.assert_array_equal(square, expected)
+
+
+def test_colours_change_on_the_picture_and_not_on_its_canvas():
+    sample = make_sample([[0, 0, 80, 60]])
+    transform = TrainTransform(32, crop=False, photometric=True, zoom_out=True)
+    canvases = 0
+    for seed in range(20):
+        image, boxes, _ = transform(sample, seed)
+        left, top, right, bottom = boxes[0].long().tolist()
+        outside = torch.ones(32, 32, dtype=torch.bool)
+        outside[top:bottom, left:right] = False
+        assert (image[:, outside] == MEAN_PIXEL).all()
+        canvases += bool(outside.any())
+    assert canvases > 4
+
+
+def test_a_picture_that_becomes_small_keeps_its_mean():
+    image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    square, _ = cut_out(image, np.zeros((0, 4), np.float32), np.array([-300, -300, 500, 500]), 80)
+    assert square[30:50, 30:50].mean() == pytest.approx(image.mean(), abs=1)
+
+
+def test_a_sliver_of_a_picture_is_a_pixel_at_least():
+    image = np.full((100, 100, 3), 200, np.uint8)
+    boxes = np.array([[0, 0, 100, 100]], np.float32)
+    square, moved = cut_out(image, boxes, np.array([99, 99, 499, 499]), 32)
+    assert moved.tolist() == [[0, 0, 1, 1]]
+    assert (square[0, 0] == 200).all()
+    square, moved = cut_out(image, boxes, np.array([-399, -399, 1, 1]), 32)
+    assert moved.tolist() == [[31, 31, 32, 32]]
+
+
+def test_zooming_out_loses_no_object():
+    sample = make_sample([[8, 6, 40, 30], [0, 0, 1, 1], [79, 59, 80, 60]])
+    transform = TrainTransform(32, crop=False, zoom_out=True)
+    for seed in range(40):
+        result = transform(sample, seed)
+        assert result.labels.tolist() == [0, 1, 2]
+        assert (result.boxes[:, 2:] > result.boxes[:, :2]).all()
 
 
 @st.composite
@@ -179,16 +259,43 @@ def samples(draw):
     fractions = st.floats(0, 1, width=32)
     boxes = []
     for _ in range(draw(st.integers(0, 4))):
-        left, top = draw(fractions) * (width - 1), draw(fractions) * (height - 1)
-        boxes.append((left, top, min(left + 1 + draw(fractions) * width, width), min(top + 1 + height / 3, height)))
+        corners = [draw(fractions) * side for side in (width, height, width, height)]
+        left, right = sorted(corners[::2])
+        top, bottom = sorted(corners[1::2])
+        boxes.append((left, top, right, bottom))
     # As the set's reader leaves them: within the picture and at least a pixel wide.
     return make_sample([box for box in boxes if box[2] - box[0] >= 1 and box[3] - box[1] >= 1], height, width)
 
 
-@given(samples(), st.integers(0, 2**32 - 1))
-def test_boxes_always_come_out_within_the_input_with_an_area_and_a_label(sample, seed):
-    image, boxes, labels = TrainTransform(32, photometric=True)(sample, seed)
-    assert image.shape == (3, 32, 32)
+@given(samples(), st.integers(0, 2**32 - 1), st.booleans(), st.booleans(), st.sampled_from([8, 32, 97]))
+def test_boxes_always_come_out_within_the_input_with_an_area_and_their_own_label(sample, seed, crop, zoom_out, side):
+    transform = TrainTransform(side, photometric=True, crop=crop, zoom_out=zoom_out)
+    image, boxes, labels = transform(sample, seed)
+    assert image.shape == (3, side, side)
     assert len(boxes) == len(labels) <= len(sample.boxes)
-    assert ((boxes >= 0) & (boxes <= 32)).all()
+    assert ((boxes >= 0) & (boxes <= side)).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
+    # Without a crop all stay; with one they keep their order.
+    assert crop or len(labels) == len(sample.labels)
+    assert labels.tolist() == sorted(set(labels.tolist()))
+    again = transform(sample, seed)
+    assert all(torch.equal(*pair) for pair in zip((image, boxes, labels), again, strict=True))
+
+
+@given(samples(), st.integers(0, 2**32 - 1))
+def test_a_box_goes_only_where_the_crop_holds_too_little_of_it(sample, seed):
+    height, width = sample.image.shape[:2]
+    generator = np.random.default_rng(seed)
+    window = zoom_out_randomly(np.array([0, 0, width, height]), generator)
+    part, stays = crop_randomly(sample.boxes, window, (height, width), generator)
+    assert (part[:2] >= window[:2]).all()
+    assert (part[2:] <= window[2:]).all()
+    if (part == window).all():
+        assert stays.all()
+        return
+    shares = held_shares(sample.boxes, part[None])[0]
+    visible = np.minimum(sample.boxes[:, 2:], part[2:]) - np.maximum(sample.boxes[:, :2], part[:2])
+    wide = (visible >= 1).all(axis=1)
+    # What stays holds at least as much as what goes, but for slivers.
+    assert not stays[~wide].any()
+    assert min(shares[stays], default=1) >= max(shares[wide & ~stays], default=0)

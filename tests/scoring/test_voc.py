@@ -38,17 +38,20 @@ def test_iou_by_hand(root):
     assert figures["iou/person"] == 0.5
     assert figures["iou/aeroplane"] == 0.5
     assert figures["miou"] == 0.5
+    assert math.isnan(figures["miou_voc"])
     assert math.isclose(figures["pixel_accuracy"], 4 / 6, rel_tol=1e-6)
     assert math.isnan(figures["iou/bird"])
-    assert [name for name in figures if name.startswith("iou/")] == [f"iou/{name}" for name in VOC_CLASSES]
+    for kind in ("iou", "boundary_f"):
+        assert [name for name in figures if name.startswith(f"{kind}/")] == [f"{kind}/{name}" for name in VOC_CLASSES]
 
 
 def test_what_is_predicted_where_255_is_does_not_count(root):
     save(root / "out" / "a.png", [[0, 0, 15, 7]])
     save(root / "out" / "b.png", [[0, 1], [7, 1]])
     figures = score_voc(root, "val", root / "out")
-    assert figures["miou"] == figures["pixel_accuracy"] == 1.0
+    assert figures["miou"] == figures["pixel_accuracy"] == figures["boundary_f"] == 1.0
     assert math.isnan(figures["iou/car"])
+    assert math.isnan(figures["boundary_f/car"])
 
 
 def test_real_masks_against_torchmetrics(shared, tmp_path):
@@ -65,7 +68,7 @@ def test_real_masks_against_torchmetrics(shared, tmp_path):
 
 def test_missing_predictions_are_counted_and_named(root):
     save(root / "out" / "b.png", [[0, 1], [1, 0]])
-    with pytest.raises(FileNotFoundError, match=re.escape(f"1 of 2 files are missing in {root}/out, first a.png")):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"1 of 2 files are missing in {root}/out: a.png")):
         score_voc(root, "val", root / "out")
 
 

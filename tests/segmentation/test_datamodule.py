@@ -1,7 +1,9 @@
 import pytest
 import torch
+from scipy.io import savemat
 
-from mobilevision.segmentation.datamodule import VocDataModule, collate_eval, collate_train
+from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
+from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.types import Batch, EvalBatch, Sample
 from mobilevision.segmentation.voc import VOC_CLASSES
 
@@ -110,3 +112,73 @@ def test_batches_hold_samples_in_their_order_with_the_channels_last_in_memory():
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         assert [int(mask[0, 0]) for mask in batch.masks] == [3, 1]
         assert batch.positions.tolist() == [3, 1]
+
+
+@pytest.fixture
+def folders(tmp_path, write_voc):
+    """The same pictures as in VOC's layout, in folders of their own."""
+    home = write_voc(tmp_path / "voc", train=3, val=2)
+    for kind, folder, suffix in (("images", "JPEGImages", ".jpg"), ("masks", "SegmentationClass", ".png")):
+        for split in ("train", "val"):
+            (tmp_path / "set" / kind / split).mkdir(parents=True)
+            for path in (home / folder).glob(f"{split}_*{suffix}"):
+                path.rename(tmp_path / "set" / kind / split / path.name)
+    return tmp_path / "set"
+
+
+def make_folder_data(root, **options):
+    small = {"classes": NAMES, "input_size": 33, "batch_size": 2, "num_workers": 0}
+    if "class_table" in options:
+        del small["classes"]
+    return MaskFolderDataModule(str(root), **small | options)
+
+
+def test_folders_give_the_same_batches_as_vocs_layout(folders):
+    data = make_folder_data(folders)
+    data.setup("fit")
+    assert [pair.image.name for pair in data.train_set.pairs] == ["train_0.jpg", "train_1.jpg", "train_2.jpg"]
+    (batch,) = data.train_dataloader()
+    assert batch.images.shape == (2, 3, 33, 33)
+    (batch,) = data.val_dataloader()
+    assert [tuple(mask.shape) for mask in batch.masks] == [(32, 40)] * 2
+    assert set(batch.masks[0].unique().tolist()) <= {0, 1, 2, 255}
+
+
+def test_a_table_says_the_classes_and_what_stands_for_them(folders, tmp_path):
+    table = tmp_path / "classes.csv"
+    table.write_text("name,r,g,b\ncolour,128,0,0\ncolour,0,128,0\nbackground,0,0,0\n,224,224,192\n")
+    data = make_folder_data(folders, class_table=str(table))
+    assert data.class_names == ("colour", "background")
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    assert all(set(mask.unique().tolist()) == {0, 1, 255} for mask in batch.masks)
+
+
+@pytest.mark.parametrize("given", [{}, {"classes": ["a"], "class_table": "classes.csv"}])
+def test_the_classes_are_said_once(given):
+    with pytest.raises(ValueError, match=r"one of data\.classes and data\.class_table must say the classes"):
+        MaskFolderDataModule("somewhere", **given)
+
+
+def test_the_protocol_decides_what_is_measured_and_travels_with_the_batch(root):
+    for protocol, sizes in (("original", (32, 40)), ("pad", (32, 40)), ("centre_crop", (33, 33))):
+        data = make_data(root, eval_protocol=protocol, input_size=33 if protocol != "pad" else 65)
+        data.setup("validate")
+        batch = next(iter(data.val_dataloader()))
+        assert batch.protocol == protocol
+        assert {tuple(mask.shape) for mask in batch.masks} == {sizes}
+    with pytest.raises(ValueError, match="eval_protocol must be one of original, pad, centre_crop, got 'crop'"):
+        make_data(root, eval_protocol="crop")
+
+
+def test_the_augmented_split_takes_sbds_files_where_there_is_no_png(tmp_path, write_voc):
+    home = write_voc(tmp_path / "voc", train_aug=2, val=1)
+    mask = home / "SegmentationClass" / "train_aug_1.png"
+    (tmp_path / "cls").mkdir()
+    savemat(tmp_path / "cls" / "train_aug_1.mat", {"GTcls": {"Segmentation": read_mask(mask, 3)}})
+    mask.unlink()
+    data = make_data(home, train_split="train_aug", sbd_dir=str(tmp_path / "cls"), skip_broken=True)
+    data.setup("fit")
+    (batch,) = data.train_dataloader()
+    assert len(batch.images) == 2
+    assert [pair.mask.suffix for pair in data.train_set.pairs] == [".png", ".mat"]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobilevision.segmentation.geometry import fit_size, pick_classes, restore_logits, upsample_logits
+from mobilevision.segmentation.geometry import fill_size, fit_size, pick_classes, restore_logits, upsample_logits
 
 SIDES = st.integers(1, 3000)
 
@@ -28,6 +28,11 @@ def test_a_fitted_picture_fits_and_is_not_empty(height, width, input_size):
     fitted = fit_size((height, width), input_size)
     assert 1 <= min(fitted) <= max(fitted) <= input_size
     assert max(fitted) == min(input_size, max(height, width))
+
+
+@given(height=SIDES, width=SIDES, input_size=st.integers(1, 600))
+def test_a_picture_that_fills_a_square_has_its_side_as_the_short_one(height, width, input_size):
+    assert min(fill_size((height, width), input_size)) == input_size
 
 
 def test_enlarging_is_linear_between_the_corners():

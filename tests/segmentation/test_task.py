@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mobilevision.segmentation.datamodule import VocDataModule
+from mobilevision.segmentation.multi_scale import average_probabilities
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.segmentation.types import IGNORE_INDEX, EvalBatch
 from mobilevision.weights.file import load_network, read_weights
@@ -81,10 +82,11 @@ def test_it_learns_what_it_is_shown_and_its_checkpoint_says_what_it_is(trained, 
 def test_the_report_has_every_figure_and_every_class(root):
     task, trainer = make_task(), make_trainer(root)
     (logged,) = trainer.validate(task, make_data(root), verbose=False)
-    assert logged.keys() == {"val/loss", "val/miou", "val/pixel_accuracy"}
+    assert logged.keys() == {f"val/{name}" for name in ("loss", "miou", "miou_voc", "pixel_accuracy", "boundary_f")}
     assert task.report.num_images == 5
     assert {f"val/{name}": figure for name, figure in task.report.figures.items()} == pytest.approx(logged)
     assert list(task.report.per_class) == NAMES
+    assert task.report.details["protocol"]["name"] == "original resolution, output stride 16, single scale"
     ious = [figures["iou"] for figures in task.report.per_class.values()]
     assert np.nanmean(ious) == pytest.approx(logged["val/miou"])
     (tested,) = trainer.test(task, make_data(root), verbose=False)
@@ -111,6 +113,44 @@ def test_figures_are_those_of_the_whole_set_at_the_size_of_the_files_whatever_th
 
     assert task.report.figures["loss"] == pytest.approx(losses / counts, rel=1e-4)
     assert task.report.figures["miou"] == pytest.approx(float(reference.compute()), abs=1e-3)
+
+
+def test_several_scales_are_the_mean_of_probabilities_at_another_output_stride(root):
+    task = make_task(eval_scales=[0.5, 1.0], eval_flip=True, eval_output_stride=8).eval()
+    torch.nn.init.normal_(task.network.head.logits.weight, std=1.0)
+    data = make_data(root, batch_size=5, eval_protocol="centre_crop")
+    data.setup("validate")
+    (batch,) = data.val_dataloader()
+    reference = MulticlassJaccardIndex(3, ignore_index=IGNORE_INDEX)
+    with torch.no_grad():
+        task.network.set_output_stride(8)
+        averaged = average_probabilities(task.network, batch.images, (0.5, 1.0), flip=True)
+        task.network.set_output_stride(16)
+    masks = torch.stack(batch.masks).long()
+    reference.update(averaged.argmax(1), masks)
+    right = averaged.gather(1, masks.where(masks != IGNORE_INDEX, 0)[:, None])[:, 0]
+
+    make_trainer(root).validate(task, make_data(root, eval_protocol="centre_crop"), verbose=False)
+
+    assert task.report.figures["miou"] == pytest.approx(float(reference.compute()), abs=1e-3)
+    loss = -right[masks != IGNORE_INDEX].log().mean()
+    assert task.report.figures["loss"] == pytest.approx(float(loss), rel=1e-3)
+    protocol = task.report.details["protocol"]
+    assert protocol["name"] == f"centre crop {SIZE}, output stride 8, scales 0.5 1, flipped"
+    assert task.network.options["output_stride"] == task.network.backbone.output_stride == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eval_output_stride": 12}, "eval_output_stride must be 8, 16 or 32, got 12"),
+        ({"eval_scales": []}, r"eval_scales must be one or more factors above 0, got \[\]"),
+        ({"eval_scales": [1.0, 0.0]}, r"eval_scales must be one or more factors above 0, got \[1\.0, 0\.0\]"),
+    ],
+)
+def test_an_evaluation_that_makes_no_sense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(**options)
 
 
 def test_an_image_that_comes_twice_counts_once():

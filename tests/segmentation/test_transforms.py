@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilevision.segmentation.transforms import PAD_PIXEL, EvalTransform, TrainTransform
+from mobilevision.segmentation.transforms import PAD_PIXEL, EvalTransform, PairTransform, TrainTransform
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 
@@ -116,6 +116,37 @@ def test_a_picture_of_one_pixel_is_evaluated():
 
 def test_masks_are_evaluated_at_the_size_of_their_file():
     image, mask = draw_pair(300, 200)
-    pixels, kept = EvalTransform(60).keep_mask(image, mask, seed=0)
+    pixels, kept = PairTransform(60)(image, mask, seed=0)
     assert pixels.shape == (3, 60, 60)
     assert torch.equal(kept, torch.from_numpy(mask))
+
+
+def test_padding_alone_is_what_the_original_protocol_does_to_pictures_that_fit():
+    image, mask = draw_pair(40, 50)
+    padded, original = (PairTransform(64, protocol)(image, mask, seed=0) for protocol in ("pad", "original"))
+    assert torch.equal(padded[0], original[0])
+    assert torch.equal(padded[1], original[1])
+
+
+def test_padding_alone_refuses_pictures_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"fit into 64x64, got 65x40: set data\.input_size to 65 or more"):
+        PairTransform(64, "pad")(*draw_pair(40, 65), seed=0)
+
+
+@pytest.mark.parametrize("size", [(32, 64), (128, 64), (16, 40), (32, 32)])
+def test_the_centre_crop_is_the_middle_of_picture_and_mask_alike(size):
+    image, mask = draw_pair(*size)
+    pixels, cut = PairTransform(32, "centre_crop")(image, mask, seed=0)
+    assert (pixels.shape, cut.shape) == ((3, 32, 32), (32, 32))
+    off = (pixels[0].int() - 40 * cut.int()).abs() > 20
+    assert off.float().mean() < 0.1
+    if min(size) == 32:
+        left = (size[1] - 32) // 2
+        assert torch.equal(cut, torch.from_numpy(mask[:, left : left + 32]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+def test_the_centre_crop_of_the_thinnest_picture_is_full(size):
+    pixels, cut = PairTransform(33, "centre_crop")(np.full((*size, 3), 5, np.uint8), np.zeros(size, np.uint8), seed=0)
+    assert pixels.unique().tolist() == [5]
+    assert cut.shape == (33, 33)

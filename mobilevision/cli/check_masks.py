@@ -1,0 +1,119 @@
+"""Check a set of pictures with masks: read it, draw it."""
+
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from mobilevision.cli.tables import print_line, print_table
+from mobilevision.findings import Finding
+from mobilevision.outputs import replacing
+from mobilevision.segmentation.check import MaskReport, check_masks
+from mobilevision.segmentation.class_table import ClassTable, read_class_table
+from mobilevision.segmentation.folders import MaskFolders
+from mobilevision.segmentation.pictures import Listing, Pair, read_pair
+from mobilevision.segmentation.voc import AUGMENTED_MASK_DIR, AUGMENTED_SPLITS, VOC_CLASSES, VocLayout
+from mobilevision.visualize import Picture, contact_sheet, draw_mask
+
+MASK_FORMATS = ("voc-masks", "masks")
+NUM_SAMPLES = 16
+
+
+def check_mask_sets(name: str, given: Namespace) -> tuple[list[Finding], dict[str, Any]]:
+    """Check every split, print what it holds, and draw samples of it.
+
+    Args:
+        name: ``voc-masks``, VOC 2012's layout; or ``masks``, a folder of pictures and a folder of masks.
+        given: The command's options.
+
+    Returns:
+        All findings, and what the report says beside them.
+
+    Raises:
+        FileNotFoundError: A list or a folder is missing.
+        ValueError: The classes are not said, or a list is empty.
+    """
+    table = None if given.class_table is None else read_class_table(given.class_table)
+    names = _class_names(name, given, table)
+    listings = _list_voc(given) if name == "voc-masks" else _list_folders(given)
+    reports = {
+        split: check_masks(listing, names, table, watch=partial(_watch, split=split, total=len(listing.pairs)))
+        for split, listing in listings.items()
+    }
+    _print_contents(names, reports)
+    samples = _draw_samples([pair for listing in listings.values() for pair in listing.pairs], names, table)
+    if samples:
+        with replacing(given.sheet) as temporary:
+            Image.fromarray(contact_sheet(samples)).save(temporary)
+        print_line(f"samples: {given.sheet}")
+    findings = [finding for report in reports.values() for finding in report.findings]
+    return findings, {"splits": {split: report.to_json() for split, report in reports.items()}}
+
+
+def looks_like_voc(root: Path) -> bool:
+    """Say whether a folder has lists of VOC's segmentation."""
+    return any(path.is_file() for split in ("train", "val", "trainval") for path in [VocLayout(root).list_file(split)])
+
+
+def _class_names(name: str, given: Namespace, table: ClassTable | None) -> tuple[str, ...]:
+    if table is not None:
+        return table.names
+    if given.classes:
+        return tuple(given.classes)
+    if name == "voc-masks":
+        return VOC_CLASSES
+    raise ValueError("--classes or --class-table must say the classes of the masks, background included")
+
+
+def _list_voc(given: Namespace) -> dict[str, Listing]:
+    layout = VocLayout(given.root)
+    splits = given.splits or [split for split in ("train", "val") if layout.list_file(split).is_file()]
+    augmented = layout._replace(mask_dir=AUGMENTED_MASK_DIR)
+    return {split: (augmented if split in AUGMENTED_SPLITS else layout).list_pairs(split) for split in splits}
+
+
+def _list_folders(given: Namespace) -> dict[str, Listing]:
+    folders = {
+        "train": (given.train_images or "images/train", given.train_masks or "masks/train"),
+        "val": (given.val_images or "images/val", given.val_masks or "masks/val"),
+    }
+    layouts = {
+        split: MaskFolders(given.root / images, given.root / masks, given.image_suffix, given.mask_suffix)
+        for split, (images, masks) in folders.items()
+    }
+    present = {split: layout for split, layout in layouts.items() if layout.image_dir.is_dir()} or layouts
+    return {split: layout.list_pairs() for split, layout in present.items()}
+
+
+def _watch(looks: Iterable[Any], *, split: str, total: int) -> Iterable[Any]:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(looks, f"reading {split}", total=total, console=console, transient=True, disable=hidden)
+
+
+def _print_contents(names: tuple[str, ...], reports: Mapping[str, MaskReport]) -> None:
+    rows = [("pictures with mask", *(str(report.num_pairs) for report in reports.values()))]
+    rows += [("ignored pixels", *(f"{report.ignored_share:.1%}" for report in reports.values()))]
+    rows += [
+        (name, *(f"{of.share:.2%} in {of.num_images}" for of in (report.classes[label] for report in reports.values())))
+        for label, name in enumerate(names)
+    ]
+    print_table("share of each class, and the pictures that it is in", ("", *reports), rows)
+
+
+def _draw_samples(pairs: list[Pair], names: tuple[str, ...], table: ClassTable | None) -> list[Picture]:
+    """Draw masks from all over the set; those that cannot be read are left out."""
+    places = np.unique(np.linspace(0, len(pairs) - 1, min(NUM_SAMPLES, len(pairs))).round().astype(int))
+    drawn = []
+    for pair in (pairs[place] for place in places.tolist()):
+        try:
+            drawn.append(draw_mask(*read_pair(pair, len(names), table), names))
+        except (OSError, ValueError):
+            continue
+    return drawn

@@ -1,0 +1,110 @@
+import pytest
+
+from mobilevision.detection.voc_xml import read_voc
+from mobilevision.findings import refuse
+
+OBJECT = (
+    "<object><name>kite</name>{difficult}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+    "</bndbox></object>"
+)
+BOMB = (
+    '<!DOCTYPE bomb [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    "<annotation><filename>&b;</filename></annotation>"
+)
+FILE_READER = '<!DOCTYPE x [<!ENTITY secret SYSTEM "file:///etc/hostname">]><annotation><filename>&secret;</filename></annotation>'
+
+
+def read(folder, text, complain=refuse):
+    (folder / "a.xml").write_text(text)
+    return read_voc(folder, folder, complain)
+
+
+def annotation(*corners, difficult="", size="<size><width>500</width><height>300</height></size>"):
+    return f"<annotation>{size}{OBJECT.format(*corners, difficult=difficult)}</annotation>"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        # The whole picture, and its first pixel.
+        ((1, 1, 500, 300), (0, 0, 500, 300)),
+        ((1, 1, 1, 1), (0, 0, 1, 1)),
+        ((48, 240, 195, 371), (47, 239, 195, 371)),
+        # A program that counts from 0.
+        ((0, 0, 10, 20), (0, 0, 10, 20)),
+        (("45.70", "1.5", "97.40", "20"), (44.70, 0.5, 97.40, 20)),
+        ((-5, 3, 10, 20), (-6, 2, 10, 20)),
+    ],
+)
+def test_coordinates_count_from_one(tmp_path, written, expected):
+    (picture,) = read(tmp_path, annotation(*written))
+    assert picture.objects[0].corners == pytest.approx(expected)
+    assert picture.size == (300, 500)
+
+
+@pytest.mark.parametrize(
+    ("text", "ignored"), [("", False), ("<difficult>0</difficult>", False), ("<difficult>1</difficult>", True)]
+)
+def test_difficult_objects_are_ignored(tmp_path, text, ignored):
+    (picture,) = read(tmp_path, annotation(1, 1, 5, 5, difficult=text))
+    assert picture.objects[0].ignored is ignored
+
+
+@pytest.mark.parametrize(
+    "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"]
+)
+def test_a_missing_size_is_left_to_the_pictures_own_file(tmp_path, size):
+    (picture,) = read(tmp_path, annotation(1, 1, 5, 5, size=size))
+    assert picture.size is None
+
+
+def test_a_picture_has_the_name_of_its_xml_file_or_the_one_that_stands_in_it(tmp_path):
+    text = "<annotation><filename>C.JPG</filename></annotation>"
+    assert [picture.name for picture in read(tmp_path, text)] == ["C.JPG"]
+    (tmp_path / "a.JPEG").touch()
+    assert [picture.name for picture in read(tmp_path, text)] == ["a.JPEG"]
+
+
+def test_an_object_keeps_its_parts_out(tmp_path):
+    part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
+    (picture,) = read(tmp_path, annotation(1, 1, 5, 5).replace("</object>", f"{part}</object>"))
+    assert [(thing.label, thing.corners) for thing in picture.objects] == [("kite", (0, 0, 5, 5))]
+
+
+@pytest.mark.parametrize("text", [BOMB, FILE_READER])
+def test_entities_are_not_expanded(tmp_path, text):
+    with pytest.raises(ValueError, match=r"a\.xml: is not the XML of a picture: a DOCTYPE is not allowed"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no xml", r"a\.xml: is not the XML of a picture: syntax error: line 1"),
+        ("<annotation>&lol;</annotation>", "undefined entity"),
+        (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got wide"),
+        (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got nan"),
+        (annotation(1, 1, 5, 5).replace("ymax", "bottom"), "object 1: ymax must be a finite number, got None"),
+        (annotation(1, 1, 5, 5).replace("kite", " "), "object 1: name must be that of a class, got none"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_object_and_the_rest_goes_on(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        read(tmp_path, text)
+    assert "\n" not in str(refusal.value)
+    (tmp_path / "b.xml").write_text(annotation(1, 1, 5, 5))
+    complaints = []
+    assert len(read(tmp_path, text, complaints.append)[-1].objects) == 1
+    assert [finding.kind for finding in complaints] == ["unreadable annotation"]
+
+
+def test_a_list_names_its_pictures_and_a_missing_xml_file_is_named(voc):
+    path = voc / "ImageSets/Main/kite_val.txt"
+    path.write_text("000000000007 -1\n\n000000000003.png  1\n")
+    found = read_voc(path, voc / "JPEGImages", refuse)
+    assert [picture.name for picture in found] == ["000000000007.png", "000000000003.png"]
+    path.write_text("8\n")
+    with pytest.raises(ValueError, match=r"Annotations/8\.xml: not found"):
+        read_voc(path, voc / "JPEGImages", refuse)
+    with pytest.raises(FileNotFoundError, match=r"gone\.txt not found"):
+        read_voc(voc / "gone.txt", voc, refuse)
