@@ -1,6 +1,6 @@
 """Fit the linear layer to features that are computed once, instead of running the backbone in every step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from mobilevision.classification.classifier import Classifier
 from mobilevision.classification.types import Batch
 from mobilevision.weights.card import Weights
 
-HEAD_DECAY = 0.01
+HEAD_DECAY = 0.001
 """How strongly the fitted layer is held to the one it starts from."""
 
 MAX_STEPS = 200
@@ -43,23 +43,25 @@ def compute_features(network: Classifier, batches: Iterable[Batch]) -> Features:
     return Features(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
 
-def matching_rows(class_names: Sequence[str], num_features: int, weights: Weights | None) -> LinearLayer:
-    """Take the rows of a trained classifier's classes that have the same names; the others are zero.
+def nearest_rows(data: Features, num_classes: int, weights: Weights | None) -> LinearLayer:
+    """Give every class the row of the trained class that its images look most like, whatever either is called.
 
     Args:
-        class_names: The wanted classes.
-        num_features: Columns of the layer.
-        weights: Any network's; one that is no classifier, has no names or other columns matches nothing.
+        data: Images of the wanted classes.
+        num_classes: How many there are; one without images gets zeros.
+        weights: A trained classifier's. Without any, or of a network without a linear layer on such features, all rows
+            are zero.
     """
-    layer = LinearLayer(torch.zeros(len(class_names), num_features), torch.zeros(len(class_names)))
+    num_features = data.features.shape[1]
+    layer = LinearLayer(torch.zeros(num_classes, num_features), torch.zeros(num_classes))
     weight = None if weights is None else weights.tensors.get("linear.weight")
     if weights is None or weight is None or weight.shape[1] != num_features:
         return layer
-    rows = {name: row for row, name in enumerate(weights.card.class_names)}
-    for own, name in enumerate(class_names):
-        if name in rows:
-            layer.weight[own] = weight[rows[name]]
-            layer.bias[own] = weights.tensors["linear.bias"][rows[name]]
+    bias = weights.tensors["linear.bias"]
+    scores = F.linear(data.features, weight, bias).softmax(dim=1)
+    present = torch.bincount(data.labels, minlength=num_classes).nonzero()[:, 0]
+    rows = torch.zeros(num_classes, len(weight)).index_add_(0, data.labels, scores).argmax(dim=1)[present]
+    layer.weight[present], layer.bias[present] = weight[rows], bias[rows]
     return layer
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
-from mobilevision.classification.features import LinearLayer, compute_features, fit_layer, matching_rows
+from mobilevision.classification.features import Features, LinearLayer, compute_features, fit_layer, nearest_rows
 from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
@@ -44,7 +44,7 @@ class ClassificationTask(NetworkTask):
         cutmix_alpha: Likewise of CutMix, 1.0 for instance. With both, every batch gets one of them.
         fit_head: Before the first step, compute the features of all training pictures once, as validation sees them,
             and fit the linear layer to them. A head that knows nothing would spoil what ``backbone_weights`` know. Its
-            rows start from the file's classes of the same names.
+            rows start from those classes of the file that the pictures look most like.
         optimization: As in :class:`NetworkTask`.
     """
 
@@ -97,11 +97,8 @@ class ClassificationTask(NetworkTask):
         if not self.hparams["fit_head"] or self.trainer.ckpt_path is not None:
             return
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        layer = fit_layer(
-            compute_features(self.network, datamodule.feature_dataloader()),
-            self._known_layer(),
-            label_smoothing=self.label_smoothing,
-        )
+        data = compute_features(self.network, datamodule.feature_dataloader())
+        layer = fit_layer(data, self._known_layer(data), label_smoothing=self.label_smoothing)
         # Every process has fitted its own: the same but for the order that sums were taken in.
         layer = self.trainer.strategy.broadcast(layer)
         self.network.linear.load_state_dict(layer._asdict())
@@ -136,11 +133,11 @@ class ClassificationTask(NetworkTask):
         """Measure and log the whole set."""
         self._conclude("test")
 
-    def _known_layer(self) -> LinearLayer:
+    def _known_layer(self, data: Features) -> LinearLayer:
         linear, source = self.network.linear, self.hparams.get("backbone_weights")
         if self.hparams.get("weights") is not None:
             return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
-        return matching_rows(self.network.class_names, linear.in_features, read_weights(source) if source else None)
+        return nearest_rows(data, linear.out_features, read_weights(source) if source else None)
 
     def _conclude(self, split: str) -> None:
         result = self.top_k.compute()

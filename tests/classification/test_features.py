@@ -8,7 +8,7 @@ from mobilevision.classification.features import (
     LinearLayer,
     compute_features,
     fit_layer,
-    matching_rows,
+    nearest_rows,
 )
 from mobilevision.classification.types import Batch
 from mobilevision.weights.card import Weights, WeightsCard
@@ -37,25 +37,25 @@ def test_features_are_those_of_evaluation_and_the_network_is_left_as_it_was(sett
     assert not features.features.requires_grad
 
 
-def test_rows_are_taken_by_name_and_the_rest_is_zero():
-    tensors = {"linear.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "linear.bias": torch.tensor([5.0, 6.0])}
-    weights = Weights(tensors, WeightsCard("mobilenet_v2", {}, ("cat", "dog")))
-    layer = matching_rows(["dog", "fox"], 2, weights)
-    assert layer.weight.tolist() == [[3.0, 4.0], [0.0, 0.0]]
-    assert layer.bias.tolist() == [6.0, 0.0]
+LAYER = {
+    "linear.weight": torch.tensor([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]]),
+    "linear.bias": torch.tensor([1.0, 2.0, 3.0]),
+}
 
 
-@pytest.mark.parametrize(
-    "weights",
-    [
-        None,
-        Weights({}, WeightsCard("deeplabv3_mobilenet_v2", {}, ("dog",))),
-        Weights({"linear.weight": torch.ones(1, 3), "linear.bias": torch.ones(1)}, WeightsCard("m", {}, ("dog",))),
-        Weights({"linear.weight": torch.ones(1, 2), "linear.bias": torch.ones(1)}, WeightsCard("m", {})),
-    ],
-)
-def test_where_nothing_matches_all_rows_are_zero(weights):
-    layer = matching_rows(["dog"], 2, weights)
+def test_a_class_starts_from_the_row_that_its_images_look_most_like():
+    # One image of class 0 looks like the first trained class, but two look like the second.
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
+    data = Features(features, torch.tensor([0, 0, 0, 2]))
+    layer = nearest_rows(data, 3, Weights(LAYER, WeightsCard("mobilenet_v2", {})))
+    assert layer.weight.tolist() == [[0.0, 9.0], [0.0, 0.0], [-9.0, 0.0]]
+    assert layer.bias.tolist() == [2.0, 0.0, 3.0]
+
+
+@pytest.mark.parametrize("tensors", [None, {}, {"linear.weight": torch.ones(1, 3), "linear.bias": torch.ones(1)}])
+def test_where_nothing_fits_all_rows_are_zero(tensors):
+    weights = None if tensors is None else Weights(tensors, WeightsCard("mobilenet_v2", {}))
+    layer = nearest_rows(Features(torch.ones(1, 2), torch.tensor([0])), 1, weights)
     assert layer.weight.tolist() == [[0.0, 0.0]]
     assert layer.bias.tolist() == [0.0]
 
