@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.detection.boxes import decode_boxes
+from mobilevision.detection.details import describe
 from mobilevision.detection.loss import MultiboxLoss, multibox_loss
 from mobilevision.detection.metrics import CocoMeanAP
 from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
@@ -135,17 +136,19 @@ class DetectionTask(NetworkTask):
 
     def _conclude(self, split: str) -> None:
         measured = self.mean_ap.compute()
-        figures = {"loss": float(self.mean_loss.compute()), **measured.figures}
+        coco = measured.coco
+        figures = {"loss": float(self.mean_loss.compute()), **coco.figures}
         for name, figure in figures.items():
             # Every process has the same figures; their maximum is exact, which their mean is not.
             shown = name in ("loss", "map", "map_50")
             self.log(f"{split}/{name}", figure, prog_bar=shown, sync_dist=True, reduce_fx="max")
         names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
-        columns = zip(names, measured.map_per_class, measured.map_50_per_class, strict=True)
+        columns = zip(names, coco.map_per_class, coco.map_50_per_class, strict=True)
         self.report = Report(
             figures=figures,
             per_class={name: {"map": mean_ap, "map_50": ap_50} for name, mean_ap, ap_50 in columns},
-            num_images=measured.num_images,
+            num_images=coco.num_images,
+            details=describe(measured, names),
         )
         self.mean_ap.reset()
         self.mean_loss.reset()
