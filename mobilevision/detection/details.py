@@ -41,7 +41,7 @@ def describe(measured: DetectionFigures, class_names: Sequence[str]) -> dict[str
             "background_threshold": errors.BACKGROUND_THRESHOLD,
             "map_50": _or_none(measured.errors.map_50),
             "kinds": {
-                name: {"count": kind.count, "lost_map_50": _or_none(kind.cost)}
+                name: {"count": kind.num_errors, "lost_map_50": _or_none(kind.cost)}
                 for name, kind in measured.errors.kinds.items()
             },
         },

@@ -24,7 +24,7 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 class ErrorKind(NamedTuple):
     """How many errors of a kind there are, and how much mean AP at an IoU of 0.5 would gain without them."""
 
-    count: int
+    num_errors: int
     cost: float
 
 

@@ -68,8 +68,8 @@ def find_overlaps(results: Sequence[Result], truths: Sequence[Truth], min_overla
         pairs = (found + num_found, true + num_true, overlaps[found, true])
         parts.append((scores, labels, true_labels, _lie_on_crowds(boxes, labels, truth), *pairs))
         num_found, num_true = num_found + len(boxes), num_true + len(objects)
-    scores, labels, true_labels, on_crowd, *pairs = map(np.concatenate, zip(*parts, strict=True))
-    return Overlaps(scores, labels, true_labels, Pairs(*pairs), on_crowd)
+    scores, labels, true_labels, on_crowd, *columns = map(np.concatenate, zip(*parts, strict=True))
+    return Overlaps(scores, labels, true_labels, Pairs(*columns), on_crowd)
 
 
 def take_once(pairs: Pairs) -> Pairs:
@@ -104,7 +104,8 @@ def box_overlaps(
     intersections = np.maximum(shared_width, 0) * np.maximum(shared_height, 0)
     areas = width * height
     wholes = areas + (0 if crowds else other_width * other_height - intersections)
-    return intersections / np.maximum(wholes, np.finfo(np.float64).tiny)
+    overlaps: Float64[np.ndarray, "N M"] = intersections / np.maximum(wholes, np.finfo(np.float64).tiny)
+    return overlaps
 
 
 def _lie_on_crowds(
