@@ -1,6 +1,6 @@
 """Train and evaluate the detector."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -85,8 +85,18 @@ class DetectionTask(NetworkTask):
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Give the loss of a batch."""
+        """Give the loss of a batch.
+
+        Raises:
+            ValueError: The loss is not finite; the message names the batch's images.
+        """
         losses = self._losses(self.network(batch.images), batch)
+        # Nobody waits for it: matching and mining have asked the device before.
+        if not losses.total.isfinite():
+            raise ValueError(
+                f"train/loss must be finite, got {losses.total.item()} in batch {batch_index} of epoch "
+                f"{self.current_epoch}, images {', '.join(self._image_names(batch))}"
+            )
         num_positives = losses.num_positives.sum().clamp(min=1)
         parts = {
             "train/localization": losses.localization.sum() / num_positives,
@@ -121,6 +131,11 @@ class DetectionTask(NetworkTask):
             self.network.anchors,
             score_function=self.network.score_function,
         )
+
+    def _image_names(self, batch: Batch) -> list[str]:
+        # The set that the positions count in; like the batches it is the data module's own.
+        images = cast(Any, self.trainer.train_dataloader).dataset.images
+        return [str(images[position].path) for position in batch.positions.tolist()]
 
     def _detect(self, predictions: RawPredictions, batch: Batch) -> tuple[Detections, ...]:
         selected = select_detections(

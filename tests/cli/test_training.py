@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -161,6 +162,27 @@ def test_two_processes_measure_exactly_what_one_measures(task, trained, setups, 
     assert one["num_images"] == two["num_images"] == 5
     assert one["figures"] == two["figures"]
     assert one["per_class"] == two["per_class"]
+
+
+@pytest.mark.slow
+def test_three_processes_write_the_bytes_that_one_writes(trained, setups, start, tmp_path):
+    # Five images, one of them without objects, do not divide by three. Batches of one let every kernel see the same.
+    root = tmp_path / "data"
+    shutil.copytree(setups["detection"].root, root)
+    path = root / "annotations/instances_val2017.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"annotations": data["annotations"][1:]}))
+    weights = trained("detection") / "run_1/checkpoints/weights.safetensors"
+    more = ["--ckpt_path", weights, "--data.root", root, "--data.batch_size", 1]
+    options = setups["detection"].options(tmp_path, *more)
+    assert start("validate", *options, "--output", tmp_path / "one.json").returncode == 0
+    three = ["--trainer.devices", 3, "--trainer.strategy", "ddp", "--output", tmp_path / "three.json"]
+    assert start("validate", *options, *three).returncode == 0
+    one, three = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "three.json"))
+    assert one["num_images"] == 5
+    for name in ("figures", "per_class", "num_images", "details"):
+        assert json.dumps(one[name]) == json.dumps(three[name])
+    assert set(one["details"]) == {"precision_recall", "confusion", "errors"}
 
 
 @pytest.mark.slow
