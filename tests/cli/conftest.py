@@ -185,12 +185,23 @@ def command():
 
 @pytest.fixture
 def start(command):
-    """Run the command line in another process, to its end."""
+    """Run the command line in another process, or as several processes of torchrun, to its end."""
     words, environment = command
 
-    def start(*arguments):
+    def start(*arguments, processes=None):
+        launcher = [] if processes is None else torchrun(processes)
         return subprocess.run(
-            [*words, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+            [*(launcher or words[:1]), *words[1:], *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     return start
+
+
+def torchrun(processes):
+    """Give the command that starts as many processes of a module, which find each other on a free port."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

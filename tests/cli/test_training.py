@@ -177,7 +177,7 @@ def test_three_processes_write_the_bytes_that_one_writes(trained, setups, start,
     options = setups["detection"].options(tmp_path, *more)
     assert start("validate", *options, "--output", tmp_path / "one.json").returncode == 0
     three = ["--trainer.devices", 3, "--trainer.strategy", "ddp", "--output", tmp_path / "three.json"]
-    assert start("validate", *options, *three).returncode == 0
+    assert start("validate", *options, *three, processes=3).returncode == 0
     one, three = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "three.json"))
     assert one["num_images"] == 5
     for name in ("figures", "per_class", "num_images", "details"):
