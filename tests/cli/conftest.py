@@ -184,14 +184,24 @@ def command():
 
 
 @pytest.fixture
-def start(command):
-    """Run the command line in another process, or as several processes of torchrun, to its end."""
+def torchrun():
+    """Give the command that starts as many processes of a module, which find each other on a free port."""
+
+    def torchrun(processes):
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+
+    return torchrun
+
+
+@pytest.fixture
+def start(command, torchrun):
+    """Run the command line in another process, or in as many as asked for under torchrun, to its end."""
     words, environment = command
 
     def start(*arguments, processes=None):
-        launcher = [] if processes is None else torchrun(processes)
+        launcher = words[:1] if processes is None else torchrun(processes)
         return subprocess.run(
-            [*(launcher or words[:1]), *words[1:], *map(str, arguments)],
+            [*launcher, *words[1:], *map(str, arguments)],
             env=environment,
             capture_output=True,
             text=True,
@@ -200,8 +210,3 @@ def start(command):
         )
 
     return start
-
-
-def torchrun(processes):
-    """Give the command that starts as many processes of a module, which find each other on a free port."""
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

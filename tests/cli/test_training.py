@@ -3,12 +3,15 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mobilevision.cli.training import explain
@@ -213,6 +216,49 @@ def test_an_error_in_either_process_ends_both_and_is_said_once(broken, trained, 
         f"mobilevision: error: {data / 'val' / broken} does not decode as a picture: not a known format"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the process to kill in /proc")
+def test_when_one_of_torchruns_processes_is_killed_the_other_says_so_and_the_run_can_go_on(
+    setups, start, command, torchrun, tmp_path
+):
+    options = setups["detection"].options(tmp_path / "out", "--data.batch_size", 1, "--trainer.strategy", "ddp")
+    endless = ["--trainer.devices", "2", "--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0"]
+    words, environment = command
+    last = tmp_path / "out/run_1/checkpoints/last.ckpt"
+    with (tmp_path / "err.txt").open("w") as err:
+        process = subprocess.Popen(
+            [*torchrun(2), *words[1:], "fit", *options, *endless], env=environment, stdout=err, stderr=err
+        )
+        wait_for(last.is_file)
+        victim = next(child for child in children(process.pid) if "LOCAL_RANK=1" in environment_of(child))
+        os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+    assert [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("mobilevision:")] == [
+        "mobilevision: error: process 0 of 2 lost the connection to another one, which was killed or says why it "
+        "ended; fit --ckpt_path last goes on from the last checkpoint"
+    ]
+    step = torch.load(last, weights_only=True)["global_step"]
+    more = ["--ckpt_path", "last", "--trainer.max_time", "00:00:00:02"]
+    assert start("fit", *options, *endless, *more, processes=2).returncode == 0
+    assert torch.load(last, weights_only=True)["global_step"] > step
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_1"]
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment_of(pid):
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
 
 
 def test_a_wrong_argument_of_a_class_is_told_without_all_types_that_were_tried():
