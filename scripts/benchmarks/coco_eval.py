@@ -1,6 +1,7 @@
 """COCO's protocol over a large set: this library against pycocotools, from columns and dicts in memory to figures."""
 
 import io
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -37,22 +38,33 @@ def make_set(num_images: int, per_image: int, seed: int = 0) -> tuple[list[Resul
     return results, truths
 
 
-def score_ours(results: list[Result], truths: list[Truth]) -> list[float]:
-    """Give the twelve figures."""
-    return list(coco_mean_ap(results, truths, NUM_CLASSES).figures.values())
+def ours(num_images: int, per_image: int) -> Callable[[], list[float]]:
+    """Prepare this library's evaluation of detections as arrays, to the twelve figures."""
+    results, truths = make_set(num_images, per_image)
+    return lambda: list(coco_mean_ap(results, truths, NUM_CLASSES).figures.values())
 
 
-def score_pycocotools(truth: dict[str, Any], found: list[dict[str, Any]]) -> list[float]:
-    """Give the twelve figures."""
-    with redirect_stdout(io.StringIO()):
-        target = COCO()
-        target.dataset = truth
-        target.createIndex()
-        evaluation = COCOeval(target, target.loadRes(found), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return [float(figure) for figure in evaluation.stats]
+def peer(num_images: int, per_image: int) -> Callable[[], list[float]]:
+    """Prepare pycocotools' evaluation of detections as its files hold them."""
+    truth, found = as_coco(*make_set(num_images, per_image))
+
+    def step() -> list[float]:
+        with redirect_stdout(io.StringIO()):
+            target = COCO()
+            target.dataset = truth
+            target.createIndex()
+            evaluation = COCOeval(target, target.loadRes(found), "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return [float(figure) for figure in evaluation.stats]
+
+    return step
+
+
+def compare(ours: list[float], peer: list[float]) -> str:
+    """Say how far the figures are apart."""
+    return f"figures differ by {max(abs(own - theirs) for own, theirs in zip(ours, peer, strict=True)):.1e} at most"
 
 
 def as_coco(results: list[Result], truths: list[Truth]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
