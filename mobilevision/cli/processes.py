@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import lightning as L
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch.distributed import DistError
 
 from mobilevision.cli.errors import PARENT_DEADLINE
 
@@ -17,11 +18,13 @@ CHILD_DEADLINE = 4 * PARENT_DEADLINE
 
 @contextmanager
 def ending_together(trainer: L.Trainer) -> Iterator[None]:
-    """Run ``trainer`` in the first of its processes: end the others with it, and end with them.
+    """Run ``trainer`` in one of its processes, and end when another one does.
+
+    The first process ends those that it started itself. Those that torchrun or SLURM started are theirs to end.
 
     Raises:
         SystemExit: Another process has met an error and said so; with its exit code.
-        ChildProcessError: Another process was killed.
+        ChildProcessError: Another process was killed, or is lost for another reason.
     """
     try:
         yield
@@ -35,7 +38,19 @@ def ending_together(trainer: L.Trainer) -> Iterator[None]:
                 raise SystemExit(code) from error
             if code is not None:
                 raise ChildProcessError(f"a process of this run was killed by signal {-code}") from error
+        elif _is_lost_connection(error):
+            # torchrun asks this one to end too, before it has said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            raise ChildProcessError(
+                f"process {trainer.global_rank} of {trainer.world_size} lost the connection to another one, which was "
+                "killed or says why it ended; fit --ckpt_path last goes on from the last checkpoint"
+            ) from error
         raise
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    # gloo has no error of its own; its file is in the message.
+    return isinstance(error, DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
 
 
 def _wait_for_failure(processes: Sequence["subprocess.Popen[bytes]"]) -> int | None:

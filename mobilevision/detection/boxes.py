@@ -47,13 +47,14 @@ def pairwise_iou(boxes: Float[Tensor, "... N 4"], others: Float[Tensor, "... M 4
     # Each coordinate by itself and contiguous: vector units want neighbours, and this is matching's longest step.
     left, top, right, bottom = boxes.movedim(-1, 0).contiguous().unsqueeze(-1)
     other_left, other_top, other_right, other_bottom = others.movedim(-1, 0).contiguous().unsqueeze(-2)
-    widths = (torch.minimum(right, other_right) - torch.maximum(left, other_left)).clamp_(min=0)
-    heights = (torch.minimum(bottom, other_bottom) - torch.maximum(top, other_top)).clamp_(min=0)
-    intersections = widths.mul_(heights)
-    areas = (right - left) * (bottom - top)
+    # In place wherever it can be: at this size every new tensor costs as much as its arithmetic.
+    intersections = torch.minimum(right, other_right).sub_(torch.maximum(left, other_left)).clamp_(min=0)
+    heights = torch.minimum(bottom, other_bottom).sub_(torch.maximum(top, other_top)).clamp_(min=0)
+    intersections.mul_(heights)
+    # At least a tiny area, so that nothing is divided by 0.
+    areas = ((right - left) * (bottom - top)).clamp(min=torch.finfo(boxes.dtype).tiny)
     other_areas = (other_right - other_left) * (other_bottom - other_top)
-    unions = (areas + other_areas).sub_(intersections)
-    return intersections.div_(unions.clamp_(min=torch.finfo(unions.dtype).tiny))
+    return intersections.div_((areas + other_areas).sub_(intersections))
 
 
 def encode_boxes(boxes: Float[Tensor, "... 4"], anchors: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:

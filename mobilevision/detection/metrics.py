@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Float64, Int64
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from mobilevision.detection.types import Detections, Truth
+from mobilevision.detection.confusion import confusion_matrix
+from mobilevision.detection.errors import ErrorSplit, split_errors
+from mobilevision.detection.types import Detections, Result, Truth
 from mobilevision.training.rows import distinct_rows
 
 FIGURES = (
@@ -29,19 +31,7 @@ FIGURES = (
     "mar_medium",
     "mar_large",
 )
-"""The names of the figures, in the order in which pycocotools prints them."""
-
-# torchmetrics' own thresholds are rounded to float32, so that an IoU of 0.6 would not reach the threshold 0.6.
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10).tolist()
-RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101).tolist()
-
-
-class Result(NamedTuple):
-    """What is claimed of one image, in pixels of the file, as a COCO result file has it."""
-
-    boxes_xywh: Float64[np.ndarray, "N 4"]
-    scores: Float64[np.ndarray, " N"]
-    labels: Int64[np.ndarray, " N"]
+"""torchmetrics' names of the figures, in the order in which pycocotools prints them."""
 
 
 class CocoFigures(NamedTuple):
@@ -49,15 +39,32 @@ class CocoFigures(NamedTuple):
 
     Attributes:
         figures: The twelve by name, -1 where there is nothing to measure, as pycocotools has it.
-        map_per_class: COCO's mean AP of each label; NaN for a class without objects.
-        map_50_per_class: Likewise at an IoU of 0.5.
+        precision: At each of the ten IoUs and the 101 recalls for each label, for objects of any size and up to 100
+            detections; NaN for a class without objects.
         num_images: The images that were measured.
     """
 
     figures: Mapping[str, float]
-    map_per_class: tuple[float, ...]
-    map_50_per_class: tuple[float, ...]
+    precision: Float64[np.ndarray, "T R C"]
     num_images: int
+
+    @property
+    def map_per_class(self) -> tuple[float, ...]:
+        """COCO's mean AP of each label; NaN for a class without objects."""
+        return tuple(self.precision.mean(axis=(0, 1)).tolist())
+
+    @property
+    def map_50_per_class(self) -> tuple[float, ...]:
+        """AP at an IoU of 0.5 of each label; NaN for a class without objects."""
+        return tuple(self.precision[0].mean(axis=0).tolist())
+
+
+class DetectionFigures(NamedTuple):
+    """All that is said of a set: COCO's figures, which classes are taken for which, and the kinds of errors."""
+
+    coco: CocoFigures
+    confusion: Int64[np.ndarray, "C+1 C+1"]
+    errors: ErrorSplit
 
 
 def coco_mean_ap(results: Sequence[Result], truths: Sequence[Truth], num_classes: int) -> CocoFigures:
@@ -66,7 +73,7 @@ def coco_mean_ap(results: Sequence[Result], truths: Sequence[Truth], num_classes
     Args:
         results: Of each image, in ascending order of the images' ids, which decides between equal scores.
         truths: Of the same images.
-        num_classes: The labels that ``map_per_class`` tells of.
+        num_classes: Labels; detections and objects of others do not count.
 
     >>> truth = Truth(np.array([[0.0, 0, 9, 9]]), np.array([0]), np.array([False]), np.array([81.0]))
     >>> result = Result(truth.boxes_xywh, np.array([0.9]), truth.labels)
@@ -74,23 +81,36 @@ def coco_mean_ap(results: Sequence[Result], truths: Sequence[Truth], num_classes
     >>> measured.figures["map"], measured.figures["map_large"]
     (1.0, -1.0)
     """
-    metric = MeanAveragePrecision(
-        box_format="xywh",
-        iou_thresholds=IOU_THRESHOLDS,
-        rec_thresholds=RECALL_THRESHOLDS,
-        extended_summary=True,
-        backend="faster_coco_eval",
-        sync_on_compute=False,
-    )
-    metric.warn_on_many_detections = False
-    metric.update([_as_prediction(result) for result in results], [_as_target(truth) for truth in truths])
-    summary = metric.compute()
-    precision = _precision_by_label(summary, num_classes)
+    objects = [
+        {"image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": int(crowd)}
+        for image, truth in enumerate(truths)
+        for box, label, crowd, area in zip(*(column.tolist() for column in truth), strict=True)
+    ]
+    found = [
+        {"image_id": image, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": 0, "score": score}
+        for image, result in enumerate(results)
+        for box, score, label in zip(*(column.tolist() for column in result), strict=True)
+    ]
+    target, claim = (_index(rows, len(truths), num_classes) for rows in (objects, found))
+    evaluation: Any = COCOeval_faster(target, claim, iouType="bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    # All areas, up to 100 detections.
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return CocoFigures(
-        figures={name: float(summary[name]) for name in FIGURES},
-        map_per_class=_mean_by_label(precision),
-        map_50_per_class=_mean_by_label(precision[:1]),
+        figures=dict(zip(FIGURES, evaluation.stats.tolist(), strict=True)),
+        precision=np.where(precision < 0, np.nan, precision),
         num_images=len(truths),
+    )
+
+
+def measure_detections(results: Sequence[Result], truths: Sequence[Truth], num_classes: int) -> DetectionFigures:
+    """Measure by COCO's protocol, and say what goes wrong; the arguments are those of :func:`coco_mean_ap`."""
+    return DetectionFigures(
+        coco_mean_ap(results, truths, num_classes),
+        confusion_matrix(results, truths, num_classes),
+        split_errors(results, truths, num_classes),
     )
 
 
@@ -126,7 +146,7 @@ class CocoMeanAP(Metric):
             true = _rows(TRUTH, *map(torch.from_numpy, columns))
             self.rows += [_rows(HEAD, position.reshape(1, 1)), found, true]
 
-    def compute(self) -> CocoFigures:
+    def compute(self) -> DetectionFigures:
         """Measure all images, each once, in the order of their positions."""
         rows = dim_zero_cat(self.rows) if len(self.rows) else torch.zeros(0, NUM_COLUMNS)
         heads = (rows[:, 0] == HEAD).nonzero()[:, 0]
@@ -139,7 +159,7 @@ class CocoMeanAP(Metric):
             found, true = image[image[:, 0] == FOUND], image[image[:, 0] == TRUTH]
             results.append(Result(found[:, 1:5], found[:, 6], found[:, 5].astype(np.int64)))
             truths.append(Truth(true[:, 1:5], true[:, 5].astype(np.int64), true[:, 7].astype(np.bool_), true[:, 6]))
-        return coco_mean_ap(results, truths, self.num_classes)
+        return measure_detections(results, truths, self.num_classes)
 
 
 # A row: its kind, then for a head the position, for the others x, y, width, height, label, score or area, crowd.
@@ -170,26 +190,15 @@ def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     return [part.cpu() for part in gather_all_tensors(rows.cuda() if on_gpu else rows.cpu(), group)]
 
 
-def _as_prediction(result: Result) -> dict[str, Tensor]:
-    columns = {"boxes": result.boxes_xywh, "scores": result.scores, "labels": result.labels}
-    return {name: torch.from_numpy(column) for name, column in columns.items()}
-
-
-def _as_target(truth: Truth) -> dict[str, Tensor]:
-    # torchmetrics takes the box's area for an area of 0; the smallest number above it counts as 0 does.
-    areas = np.maximum(truth.areas, np.finfo(np.float64).tiny)
-    columns = {"boxes": truth.boxes_xywh, "labels": truth.labels, "iscrowd": truth.crowd, "area": areas}
-    return {name: torch.from_numpy(column) for name, column in columns.items()}
-
-
-def _precision_by_label(summary: Mapping[str, Tensor], num_classes: int) -> Float64[Tensor, "T R C"]:
-    precision = torch.full((len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), num_classes), -1.0, dtype=torch.float64)
-    if "precision" in summary:
-        # All areas, up to 100 detections.
-        precision[:, :, summary["classes"].long().reshape(-1)] = summary["precision"][:, :, :, 0, -1]
-    return precision
-
-
-def _mean_by_label(precision: Float64[Tensor, "T R C"]) -> tuple[float, ...]:
-    means = torch.where(precision > -1, precision, torch.nan).nanmean(dim=(0, 1))
-    return tuple(means.tolist())
+def _index(rows: list[dict[str, Any]], num_images: int, num_classes: int) -> Any:
+    # 0 is "no object" to the evaluation.
+    for identity, row in enumerate(rows, start=1):
+        row["id"] = identity
+    index: Any = COCO()
+    index.dataset = {
+        "images": [{"id": image} for image in range(num_images)],
+        "categories": [{"id": label} for label in range(num_classes)],
+        "annotations": rows,
+    }
+    index.createIndex()
+    return index

@@ -9,10 +9,10 @@ from torch import Tensor
 from mobilevision.detection.boxes import clip_boxes, pairwise_iou
 from mobilevision.detection.types import PADDING, Detections, PaddedDetections
 
-BLOCK = 256
+BLOCK = 192
 """Candidates that are looked at together: a block costs its square, and the first one or two mostly suffice."""
 
-FETCH = 4 * BLOCK
+FETCH = 512
 """Candidates that are sorted at first; eight times as many when they do not suffice."""
 
 INDEX_BITS = 32
@@ -54,25 +54,22 @@ def select_detections(
     ``torchvision.ops.nms``.
     """
     _check_options(score_threshold, iou_threshold, max_per_class, max_per_image)
-    keys = _sort_keys(scores.float(), score_threshold)
-    batch, num_keys = keys.shape
-    kept = PaddedDetections(boxes.new_zeros(batch, 0, 4), boxes.new_zeros(batch, 0), keys.new_zeros(batch, 0))
-    fetched = min(FETCH, num_keys)
-    ranked = keys.topk(fetched).values
-    start = 0
-    while start < num_keys:
-        if start == fetched:
-            fetched = min(8 * fetched, num_keys)
-            ranked = keys.topk(fetched).values
-        stop = min(start + BLOCK, fetched)
-        block = _candidates(ranked[:, start:stop], boxes)
-        new = _survivors(kept, block, iou_threshold, max_per_class)
-        kept = _compact(kept, block._replace(labels=block.labels.masked_fill(~new, PADDING)), max_per_image)
+    scores = scores.float()
+    num_anchors, num_classes = scores.shape[1:]
+    # Every candidate that may be among the best is at one of the anchors with the best scores.
+    best = scores.amax(dim=2) if num_classes else scores.new_zeros(len(scores), num_anchors)
+    fetched = FETCH
+    while True:
+        # Among many classes an anchor has several candidates.
+        num_places = min(fetched // max(1, min(num_classes, 4)), num_anchors)
+        ranked = _rank(scores, best, num_places, fetched, score_threshold)
+        kept = _suppress(ranked, boxes, iou_threshold, max_per_class, max_per_image)
         full = (kept.labels != PADDING).sum(dim=1) >= max_per_image
-        if bool((full | (ranked[:, stop - 1] == NO_CANDIDATE)).all()):
-            break
-        start = stop
-    return kept
+        if num_places == num_anchors:
+            full |= fetched >= num_anchors * num_classes or ranked[:, -1] == NO_CANDIDATE
+        if bool(full.all()):
+            return kept
+        fetched *= 8
 
 
 def clip_detections(detections: PaddedDetections, input_size: int) -> PaddedDetections:
@@ -107,15 +104,57 @@ def _check_options(score_threshold: float, iou_threshold: float, max_per_class: 
             raise ValueError(f"{name} must be at least 1, got {value}")
 
 
-def _sort_keys(scores: Float[Tensor, "B A C"], score_threshold: float) -> Int64[Tensor, "B AC"]:
+def _rank(
+    scores: Float[Tensor, "B A C"],
+    best: Float[Tensor, "B A"],
+    num_places: int,
+    most: int,
+    score_threshold: float,
+) -> Int64[Tensor, "B K"]:
+    """Sort candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
+    num_anchors, num_classes = scores.shape[1:]
+    bounds, places = best.topk(num_places, dim=1)
+    found = scores.gather(1, places[..., None].expand(-1, -1, num_classes))
+    keys = _sort_keys(found, places, num_anchors)
+    keys = keys.masked_fill_(~(found > score_threshold), NO_CANDIDATE)
+    if num_places < num_anchors:
+        # What is not above all that was left out may come later than some of it.
+        keys = keys.masked_fill_(~(found > bounds[:, -1:, None]), NO_CANDIDATE)
+    keys = keys.flatten(1)
+    return keys.topk(min(most, keys.shape[1]), dim=1).values
+
+
+def _sort_keys(
+    scores: Float[Tensor, "B P C"], anchors: Int64[Tensor, "B P"], num_anchors: int
+) -> Int64[Tensor, "B P C"]:
     # Floats of one sign compare as their bits do. With the place in the low half no two keys are equal, so that
     # sorting has one result, whatever the device.
-    num_anchors, num_classes = scores.shape[1:]
-    anchors = torch.arange(num_anchors, device=scores.device)[:, None]
-    classes = torch.arange(num_classes, device=scores.device)
-    places = INDEX_MASK - (classes * num_anchors + anchors)
-    keys = scores.contiguous().view(torch.int32).long().bitwise_left_shift_(INDEX_BITS).add_(places)
-    return keys.masked_fill_(~(scores > score_threshold), NO_CANDIDATE).flatten(1)
+    classes = torch.arange(scores.shape[2], device=scores.device)
+    places = INDEX_MASK - (classes * num_anchors + anchors[..., None])
+    return scores.contiguous().view(torch.int32).long().bitwise_left_shift_(INDEX_BITS).add_(places)
+
+
+def _suppress(
+    ranked: Int64[Tensor, "B K"],
+    boxes: Float[Tensor, "B A 4"],
+    iou_threshold: float,
+    max_per_class: int,
+    max_per_image: int,
+) -> PaddedDetections:
+    """Go through the candidates block by block until every image is full or has no candidate left."""
+    batch, num_ranked = ranked.shape
+    kept = PaddedDetections(boxes.new_zeros(batch, 0, 4), boxes.new_zeros(batch, 0), ranked.new_zeros(batch, 0))
+    # The limit of an image comes first.
+    max_per_class = max_per_class if max_per_class < max_per_image else num_ranked
+    for start in range(0, num_ranked, BLOCK):
+        keys = ranked[:, start : start + BLOCK]
+        block = _candidates(keys, boxes)
+        new = _survivors(kept, block, iou_threshold, max_per_class)
+        kept = _compact(kept, block._replace(labels=block.labels.masked_fill(~new, PADDING)), max_per_image)
+        full = (kept.labels != PADDING).sum(dim=1) >= max_per_image
+        if bool((full | (keys[:, -1] == NO_CANDIDATE)).all()):
+            break
+    return kept
 
 
 def _candidates(keys: Int64[Tensor, "B K"], boxes: Float[Tensor, "B A 4"]) -> PaddedDetections:
@@ -138,14 +177,17 @@ def _survivors(
 
     earlier = torch.ones(exists.shape[1], exists.shape[1], dtype=torch.bool, device=exists.device).tril(-1)
     same = (block.labels[:, :, None] == block.labels[:, None, :]) & earlier
-    suppresses = _overlap(block.boxes, block.boxes, iou_threshold) & same
+    suppresses = (_overlap(block.boxes, block.boxes, iou_threshold) & same).float()
     survives = open_still
     while True:
-        # Every round settles at least one more candidate behind those that are settled; a few rounds settle all.
-        settled = open_still & ~(suppresses & survives[:, None, :]).any(dim=2)
+        # Every round settles at least one more candidate behind those that are settled; a few rounds settle all. The
+        # product is 0, in half precision too, where nothing that survives suppresses a candidate.
+        settled = open_still & ~(suppresses @ survives[..., None].float())[..., 0].bool()
         if torch.equal(settled, survives):
             break
         survives = settled
+    if max_per_class >= kept.labels.shape[1] + exists.shape[1]:
+        return survives
     rank_in_class = same_as_kept.sum(dim=2) + (same & survives[:, None, :]).sum(dim=2)
     return survives & (rank_in_class < max_per_class)
 

@@ -1,11 +1,12 @@
 """Train and evaluate the detector."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.detection.boxes import decode_boxes
+from mobilevision.detection.details import describe
 from mobilevision.detection.loss import MultiboxLoss, multibox_loss
 from mobilevision.detection.metrics import CocoMeanAP
 from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
@@ -84,8 +85,18 @@ class DetectionTask(NetworkTask):
         )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Give the loss of a batch."""
+        """Give the loss of a batch.
+
+        Raises:
+            ValueError: The loss is not finite; the message names the batch's images.
+        """
         losses = self._losses(self.network(batch.images), batch)
+        # Nobody waits for it: matching and mining have asked the device before.
+        if not losses.total.isfinite():
+            raise ValueError(
+                f"train/loss must be finite, got {losses.total.item()} in batch {batch_index} of epoch "
+                f"{self.current_epoch}, images {', '.join(self._image_names(batch))}"
+            )
         num_positives = losses.num_positives.sum().clamp(min=1)
         parts = {
             "train/localization": losses.localization.sum() / num_positives,
@@ -121,6 +132,11 @@ class DetectionTask(NetworkTask):
             score_function=self.network.score_function,
         )
 
+    def _image_names(self, batch: Batch) -> list[str]:
+        # The set that the positions count in; like the batches it is the data module's own.
+        images = cast(Any, self.trainer.train_dataloader).dataset.images
+        return [str(images[position].path) for position in batch.positions.tolist()]
+
     def _detect(self, predictions: RawPredictions, batch: Batch) -> tuple[Detections, ...]:
         selected = select_detections(
             decode_boxes(predictions.offsets, self.network.anchors),
@@ -135,17 +151,19 @@ class DetectionTask(NetworkTask):
 
     def _conclude(self, split: str) -> None:
         measured = self.mean_ap.compute()
-        figures = {"loss": float(self.mean_loss.compute()), **measured.figures}
+        coco = measured.coco
+        figures = {"loss": float(self.mean_loss.compute()), **coco.figures}
         for name, figure in figures.items():
             # Every process has the same figures; their maximum is exact, which their mean is not.
             shown = name in ("loss", "map", "map_50")
             self.log(f"{split}/{name}", figure, prog_bar=shown, sync_dist=True, reduce_fx="max")
         names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
-        columns = zip(names, measured.map_per_class, measured.map_50_per_class, strict=True)
+        columns = zip(names, coco.map_per_class, coco.map_50_per_class, strict=True)
         self.report = Report(
             figures=figures,
             per_class={name: {"map": mean_ap, "map_50": ap_50} for name, mean_ap, ap_50 in columns},
-            num_images=measured.num_images,
+            num_images=coco.num_images,
+            details=describe(measured, names),
         )
         self.mean_ap.reset()
         self.mean_loss.reset()

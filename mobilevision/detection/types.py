@@ -29,6 +29,14 @@ class Truth(NamedTuple):
     areas: Float64[np.ndarray, " N"]
 
 
+class Result(NamedTuple):
+    """What is claimed of one image, in pixels of the file, as a COCO result file has it."""
+
+    boxes_xywh: Float64[np.ndarray, "N 4"]
+    scores: Float64[np.ndarray, " N"]
+    labels: Int64[np.ndarray, " N"]
+
+
 class Sample(NamedTuple):
     """One image of a set, transformed; crowds are not among its boxes."""
 

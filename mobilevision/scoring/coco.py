@@ -3,39 +3,63 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from mobilevision.detection.annotations import CocoAnnotations, number_column, read_annotations, read_json
-from mobilevision.detection.metrics import Result, coco_mean_ap
+from mobilevision.detection.details import describe
+from mobilevision.detection.metrics import coco_mean_ap, measure_detections
+from mobilevision.detection.types import Result, Truth
+
+
+class CocoScore(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        figures: The twelve by torchmetrics' names: ``map``, ``map_50``, ..., ``mar_large``; -1 where there is nothing
+            to measure.
+        details: Curves, confusions and errors, see :func:`mobilevision.detection.details.describe`.
+    """
+
+    figures: dict[str, float]
+    details: dict[str, Any]
 
 
 def score_coco(annotations: Path, predictions: Path) -> dict[str, float]:
-    """Measure detections by COCO's protocol, as pycocotools does.
+    """Give the figures of :func:`score_coco_in_detail` alone."""
+    truth, truths, results = _read(annotations, predictions)
+    return dict(coco_mean_ap(results, truths, len(truth.categories)).figures)
+
+
+def score_coco_in_detail(annotations: Path, predictions: Path) -> CocoScore:
+    """Measure detections by COCO's protocol, as pycocotools does, and say what goes wrong.
 
     Args:
         annotations: A COCO annotation file; its pictures are not needed.
         predictions: JSON, a list of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``, possibly
             empty.
 
-    Returns:
-        The twelve figures by torchmetrics' names: ``map``, ``map_50``, ..., ``mar_large``; -1 where there is nothing
-        to measure.
-
     Raises:
         FileNotFoundError: One of the files is missing.
         ValueError: One of the files is not in COCO's format, or the results name an image that is not in the set.
     """
+    truth, truths, results = _read(annotations, predictions)
+    measured = measure_detections(results, truths, len(truth.categories))
+    return CocoScore(dict(measured.coco.figures), describe(measured, truth.class_names))
+
+
+def _read(annotations: Path, predictions: Path) -> tuple[CocoAnnotations, list[Truth], list[Result]]:
     truth = read_annotations(annotations)
     if 0 in truth.ids:
         warnings.warn(
             f"{annotations}: pycocotools takes what is matched with the annotation of id 0 for a false alarm; here it "
             "counts as found",
-            stacklevel=2,
+            stacklevel=3,
         )
     truths = [truth.truth(index) for index in range(len(truth.images))]
-    return dict(coco_mean_ap(_read_results(predictions, truth), truths, len(truth.categories)).figures)
+    return truth, truths, _read_results(predictions, truth)
 
 
 def _read_results(path: Path, truth: CocoAnnotations) -> list[Result]:
@@ -53,7 +77,7 @@ def _read_results(path: Path, truth: CocoAnnotations) -> list[Result]:
         warnings.warn(
             f"{path}: {len(rows) - known.sum()} of {len(rows)} detections are of categories that {truth.path} does not "
             "have, and do not count",
-            stacklevel=3,
+            stacklevel=4,
         )
     columns = (number_column(path, rows, "bbox", shape=(4,)), number_column(path, rows, "score"), labels)
     # Image by image, each in the order of the file, which decides between equal scores.

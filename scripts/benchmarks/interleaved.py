@@ -28,26 +28,31 @@ def run_interleaved(
     """Run one step of each side, ``rounds`` times over, after ``warmup`` rounds that do not count."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for name, make in sides.items():
-        pipes[name], other = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(other, make, dict(options), threads)))
-        processes[-1].start()
-        # Prepared before anything is timed.
-        pipes[name].recv()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for index in range(warmup + rounds):
+    try:
+        for name, make in sides.items():
+            pipes[name], other = context.Pipe()
+            processes.append(context.Process(target=_serve, args=(other, make, dict(options), threads)))
+            processes[-1].start()
+            # Its own copy is the only one left, so that its end shows here.
+            other.close()
+            # Prepared before anything is timed.
+            pipes[name].recv()
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for index in range(warmup + rounds):
+            for name, pipe in pipes.items():
+                pipe.send("step")
+                taken = pipe.recv()
+                if index >= warmup:
+                    seconds[name].append(taken)
+        measured = {}
         for name, pipe in pipes.items():
-            pipe.send("step")
-            taken = pipe.recv()
-            if index >= warmup:
-                seconds[name].append(taken)
-    measured = {}
-    for name, pipe in pipes.items():
-        pipe.send("end")
-        measured[name] = Measured(seconds[name], *pipe.recv())
-    for process in processes:
-        process.join()
-    return measured
+            pipe.send("end")
+            measured[name] = Measured(seconds[name], *pipe.recv())
+        return measured
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
 def summarize(ours: list[float], peer: list[float]) -> dict[str, Any]:

@@ -185,13 +185,29 @@ def command():
 
 
 @pytest.fixture
-def start(command):
-    """Run the command line in another process, to its end."""
+def torchrun():
+    """Give the command that starts as many processes of a module, which find each other on a free port."""
+
+    def torchrun(processes):
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+
+    return torchrun
+
+
+@pytest.fixture
+def start(command, torchrun):
+    """Run the command line in another process, or in as many as asked for under torchrun, to its end."""
     words, environment = command
 
-    def start(*arguments):
+    def start(*arguments, processes=None):
+        launcher = words[:1] if processes is None else torchrun(processes)
         return subprocess.run(
-            [*words, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+            [*launcher, *words[1:], *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     return start

@@ -3,11 +3,15 @@
 import csv
 import hashlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mobilevision.cli.training import explain
@@ -164,6 +168,27 @@ def test_two_processes_measure_exactly_what_one_measures(task, trained, setups, 
 
 
 @pytest.mark.slow
+def test_three_processes_write_the_bytes_that_one_writes(trained, setups, start, tmp_path):
+    # Five images, one of them without objects, do not divide by three. Batches of one let every kernel see the same.
+    root = tmp_path / "data"
+    shutil.copytree(setups["detection"].root, root)
+    path = root / "annotations/instances_val2017.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"annotations": data["annotations"][1:]}))
+    weights = trained("detection") / "run_1/checkpoints/weights.safetensors"
+    more = ["--ckpt_path", weights, "--data.root", root, "--data.batch_size", 1]
+    options = setups["detection"].options(tmp_path, *more)
+    assert start("validate", *options, "--output", tmp_path / "one.json").returncode == 0
+    three = ["--trainer.devices", 3, "--trainer.strategy", "ddp", "--output", tmp_path / "three.json"]
+    assert start("validate", *options, *three, processes=3).returncode == 0
+    one, three = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "three.json"))
+    assert one["num_images"] == 5
+    for name in ("figures", "per_class", "num_images", "details"):
+        assert json.dumps(one[name]) == json.dumps(three[name])
+    assert set(one["details"]) == {"precision_recall", "confusion", "errors"}
+
+
+@pytest.mark.slow
 def test_two_processes_train_and_leave_one_set_of_files(setups, start, tmp_path):
     options = setups["detection"].options(tmp_path, "--trainer.devices", 2, "--trainer.strategy", "ddp")
     done = start("fit", *options)
@@ -191,6 +216,49 @@ def test_an_error_in_either_process_ends_both_and_is_said_once(broken, trained, 
         f"mobilevision: error: {data / 'val' / broken} does not decode as a picture: not a known format"
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the process to kill in /proc")
+def test_when_one_of_torchruns_processes_is_killed_the_other_says_so_and_the_run_can_go_on(
+    setups, start, command, torchrun, tmp_path
+):
+    options = setups["detection"].options(tmp_path / "out", "--data.batch_size", 1, "--trainer.strategy", "ddp")
+    endless = ["--trainer.devices", "2", "--trainer.max_epochs", "100000", "--trainer.limit_val_batches", "0"]
+    words, environment = command
+    last = tmp_path / "out/run_1/checkpoints/last.ckpt"
+    with (tmp_path / "err.txt").open("w") as err:
+        process = subprocess.Popen(
+            [*torchrun(2), *words[1:], "fit", *options, *endless], env=environment, stdout=err, stderr=err
+        )
+        wait_for(last.is_file)
+        victim = next(child for child in children(process.pid) if "LOCAL_RANK=1" in environment_of(child))
+        os.kill(victim, signal.SIGKILL)
+        assert process.wait(timeout=60) != 0
+    assert [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("mobilevision:")] == [
+        "mobilevision: error: process 0 of 2 lost the connection to another one, which was killed or says why it "
+        "ended; fit --ckpt_path last goes on from the last checkpoint"
+    ]
+    step = torch.load(last, weights_only=True)["global_step"]
+    more = ["--ckpt_path", "last", "--trainer.max_time", "00:00:00:02"]
+    assert start("fit", *options, *endless, *more, processes=2).returncode == 0
+    assert torch.load(last, weights_only=True)["global_step"] > step
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_1"]
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def environment_of(pid):
+    return Path(f"/proc/{pid}/environ").read_text().split("\0")
 
 
 def test_a_wrong_argument_of_a_class_is_told_without_all_types_that_were_tried():

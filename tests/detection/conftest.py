@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mobilevision.detection.types import Result, Truth
+
 SIZES = {7: (60, 80), 3: (90, 50), 12: (64, 64)}
 """Height and width by image id; the file names them out of order, and the last one has no objects."""
 
@@ -140,3 +142,48 @@ def yolo(coco, tmp_path):
 @pytest.fixture
 def table(coco, tmp_path):
     return write_csv(coco, tmp_path / "csv")
+
+
+def build_truth(boxes_xywh, labels, crowd=None):
+    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+    crowd = np.zeros(len(boxes), dtype=np.bool_) if crowd is None else np.array(crowd, dtype=np.bool_)
+    return Truth(boxes, np.array(labels, dtype=np.int64), crowd, boxes[:, 2] * boxes[:, 3])
+
+
+def build_result(boxes_xywh, scores, labels):
+    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
+    return Result(boxes, np.array(scores, dtype=np.float64), np.array(labels, dtype=np.int64))
+
+
+def build_set(num_images, num_classes=3, seed=0, *, num_scores=None):
+    """Truths, some of them empty or crowds, and results near them, near others, and anywhere."""
+    rng = np.random.default_rng(seed)
+    results, truths = [], []
+    for index in range(num_images):
+        count = 0 if index % 4 == 1 else int(rng.integers(1, 6))
+        boxes = rng.uniform((0, 0, 5, 5), (200, 200, 120, 120), (count, 4)).round()
+        labels = rng.integers(0, num_classes, count)
+        truths.append(build_truth(boxes, labels, rng.random(count) < 0.2))
+        found = np.repeat(boxes, 3, axis=0) + rng.normal(0, 8, (3 * count, 4))
+        found = np.concatenate([found, rng.uniform((0, 0, 5, 5), (200, 200, 120, 120), (3, 4))])
+        found[:, 2:] = np.maximum(found[:, 2:], 1)
+        names = np.concatenate([np.repeat(labels, 3), rng.integers(0, num_classes, 3)])
+        names = np.where(rng.random(len(names)) < 0.7, names, rng.integers(0, num_classes, len(names)))
+        scores = rng.random(len(found)) if num_scores is None else rng.integers(1, num_scores, len(found)) / num_scores
+        results.append(Result(found, scores, names))
+    return results, truths
+
+
+@pytest.fixture
+def make_truth():
+    return build_truth
+
+
+@pytest.fixture
+def make_result():
+    return build_result
+
+
+@pytest.fixture
+def random_set():
+    return build_set

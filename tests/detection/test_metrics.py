@@ -1,3 +1,4 @@
+import json
 import math
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mobilevision.detection.metrics import FIGURES, CocoMeanAP, Result, coco_mean_ap
-from mobilevision.detection.types import Detections, Truth
+from mobilevision.detection.details import describe
+from mobilevision.detection.metrics import FIGURES, CocoMeanAP, coco_mean_ap
+from mobilevision.detection.types import Detections, Result, Truth
 
 
 def make_truth(boxes_xywh, labels, crowd=None):
@@ -42,11 +44,21 @@ def make_set(num_images, num_classes=3, seed=0):
 
 
 def measure(truths, detections, positions, batch_size=4):
+    return measure_all(truths, detections, positions, batch_size).coco
+
+
+def measure_all(truths, detections, positions, batch_size=4):
     metric = CocoMeanAP(num_classes=3)
     for start in range(0, len(positions), batch_size):
         batch = positions[start : start + batch_size]
         metric.update(torch.tensor(batch), [detections[index] for index in batch], [truths[index] for index in batch])
     return metric.compute()
+
+
+def assert_same(measured, expected):
+    assert measured.figures == expected.figures
+    assert np.array_equal(measured.precision, expected.precision, equal_nan=True)
+    assert measured.num_images == expected.num_images
 
 
 def test_one_found_one_missed_and_one_false_alarm_by_hand():
@@ -103,14 +115,14 @@ def test_the_metric_measures_what_the_function_does():
         make_result(np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), scores, labels)
         for boxes, scores, labels in ([column.numpy() for column in found] for found in detections)
     ]
-    assert measure(truths, detections, list(range(9))) == coco_mean_ap(results, truths, num_classes=3)
+    assert_same(measure(truths, detections, list(range(9))), coco_mean_ap(results, truths, num_classes=3))
 
 
 def test_neither_batches_nor_order_nor_repeats_change_the_figures():
     truths, detections = make_set(21)
     expected = measure(truths, detections, list(range(21)))
     backwards_with_repeats = [*reversed(range(21)), 0, 1, 20]
-    assert measure(truths, detections, backwards_with_repeats, batch_size=5) == expected
+    assert_same(measure(truths, detections, backwards_with_repeats, batch_size=5), expected)
     assert expected.num_images == 21
     # The order of the images does decide between their equal scores, so that sorting them is needed.
     swapped = measure(truths[::-1], detections[::-1], list(range(21)))
@@ -120,7 +132,7 @@ def test_neither_batches_nor_order_nor_repeats_change_the_figures():
 def test_one_class_is_measured():
     metric = CocoMeanAP(num_classes=1)
     metric.update(torch.tensor([0]), [Detections(*make_detection())], [make_truth([[0, 0, 10, 10]], [0])])
-    assert metric.compute().map_per_class == (1.0,)
+    assert metric.compute().coco.map_per_class == (1.0,)
 
 
 def make_detection():
@@ -133,8 +145,10 @@ def test_nothing_stays_after_a_reset():
     metric.update(torch.arange(3), detections, truths)
     metric.reset()
     metric.update(torch.tensor([0]), [Detections(*make_detection())], [make_truth([[0, 0, 10, 10]], [0])])
-    assert metric.compute().num_images == 1
+    assert metric.compute().coco.num_images == 1
 
+
+NOT_UPDATED = "The ``compute`` method of metric CocoMeanAP was called before"
 
 OTHER_PROCESS = """
 import sys
@@ -142,12 +156,12 @@ import torch
 from mobilevision.detection.metrics import CocoMeanAP
 from mobilevision.detection.types import Detections, Truth
 
-folder = sys.argv[1]
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=1, world_size=2)
-images, shares = torch.load(f"{folder}/shares.pt", weights_only=True)
-for share in shares:
+folder, rank, world_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
+images, rounds = torch.load(f"{folder}/rounds.pt", weights_only=True)
+for shares in rounds:
     metric = CocoMeanAP(num_classes=3)
-    for position in share:
+    for position in shares[rank]:
         found, true = images[position]
         metric.update(torch.tensor([position]), [Detections(*found)], [Truth(*(column.numpy() for column in true))])
     metric.compute()
@@ -156,39 +170,50 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.fixture
-def other_process(tmp_path):
-    """Start a second process, which takes its shares of the images, and meet it."""
+def other_processes(tmp_path):
+    """Start further processes, which take their shares of the images, and meet them."""
     processes = []
 
-    def start(images, shares):
-        torch.save((images, shares), tmp_path / "shares.pt")
-        processes.append(subprocess.Popen([sys.executable, "-W", "ignore", "-c", OTHER_PROCESS, str(tmp_path)]))
+    def start(images, rounds):
+        torch.save((images, rounds), tmp_path / "rounds.pt")
+        count = len(rounds[0])
+        for rank in range(1, count):
+            command = [sys.executable, "-W", "ignore", "-c", OTHER_PROCESS, str(tmp_path), str(rank), str(count)]
+            processes.append(subprocess.Popen(command))
         meeting, patience = f"file://{tmp_path}/meeting", timedelta(seconds=60)
-        torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=2, timeout=patience)
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=count, timeout=patience)
 
     yield start
-    for process in processes:
-        torch.distributed.destroy_process_group()
-        assert process.wait(timeout=60) == 0
+    torch.distributed.destroy_process_group()
+    assert [process.wait(timeout=60) for process in processes] == [0] * len(processes)
 
 
-def test_two_processes_measure_what_one_does_even_if_one_has_nothing(other_process):
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        # A set that does not divide, where the second repeats an image; all images on one process, then on the other;
+        # images without objects only.
+        [([0, 2, 4, 6, 8], [1, 3, 5, 7, 0]), ([0, 1, 2], []), ([], [0, 2]), ([1], [5])],
+        # Likewise; one process without objects; more processes than images; no images at all.
+        [([0, 3, 6], [1, 4, 7], [2, 5, 0]), ([0, 4], [1, 5], [2, 8]), ([], [3], []), ([], [], [])],
+    ],
+    ids=["two", "three"],
+)
+def test_processes_together_measure_what_one_does_even_if_some_have_nothing(rounds, other_processes):
     truths, detections = make_set(9)
-    # A set of nine over two processes, where the second repeats the first image; all images on one process, then on
-    # the other; images without objects only.
-    own = ([0, 2, 4, 6, 8], [0, 1, 2], [], [1])
-    others = ([1, 3, 5, 7, 0], [], [0, 2], [5])
-    together = ([*range(9)], [0, 1, 2], [0, 2], [1, 5])
-    expected = [measure(truths, detections, positions) for positions in together]
+    together = [sorted({position for share in shares for position in share}) for shares in rounds]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NOT_UPDATED)
+        expected = [measure_all(truths, detections, positions) for positions in together]
 
     images = [
         (tuple(found), tuple(map(torch.from_numpy, truth))) for found, truth in zip(detections, truths, strict=True)
     ]
-    other_process(images, others)
+    other_processes(images, rounds)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The ``compute`` method of metric CocoMeanAP was called before")
-        measured = [measure(truths, detections, positions) for positions in own]
+        warnings.filterwarnings("ignore", message=NOT_UPDATED)
+        measured = [measure_all(truths, detections, shares[0]) for shares in rounds]
+    names = ("boat", "kite", "tree")
     for found, wanted in zip(measured, expected, strict=True):
-        assert found.figures == wanted.figures
-        assert np.array_equal(found.map_per_class, wanted.map_per_class, equal_nan=True)
-        assert found.num_images == wanted.num_images
+        assert_same(found.coco, wanted.coco)
+        assert json.dumps(describe(found, names)) == json.dumps(describe(wanted, names))

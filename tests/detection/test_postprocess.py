@@ -132,6 +132,16 @@ def test_nan_scores_are_no_candidates():
     assert found.scores.tolist() == [[0.5]]
 
 
+def test_candidates_are_found_behind_any_number_of_anchors_with_nan_or_with_equal_scores():
+    scores = torch.rand(2, 1500, 2)
+    scores[0, :1200, 1] = torch.nan
+    scores[1, :1400] = 0.5
+    check(random_boxes(2, 1500), scores.nan_to_num(-1.0), iou=1.0, most=200)
+    boxes = random_boxes(2, 1500)
+    with_nan, without = (select_detections(boxes, each, iou_threshold=0.3) for each in (scores, scores.nan_to_num(-1)))
+    assert all(torch.equal(*columns) for columns in zip(with_nan, without, strict=True))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**31),

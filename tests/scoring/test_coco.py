@@ -4,17 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mobilevision.detection.metrics import FIGURES
-from mobilevision.scoring import score_coco
+from mobilevision.scoring import score_coco, score_coco_in_detail
 
 
 def score_with_pycocotools(annotations, predictions):
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
-        evaluation = COCOeval(truth, truth.loadRes(str(predictions)), "bbox")
+        # It cannot read an empty list.
+        found = truth.loadRes(str(predictions)) if json.loads(predictions.read_text()) else COCO()
+        evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -103,6 +107,24 @@ def test_tied_scores_and_overlaps_at_the_thresholds_score_as_in_pycocotools(tmp_
     truth = make_truth(rng, num_images=40, whole_pixels=True)
     detections = find_nearly(rng, truth, num_scores=3, whole_pixels=True)
     assert_equal_to_pycocotools(tmp_path, truth, detections)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**31),
+    num_images=st.integers(1, 6),
+    num_categories=st.integers(1, 3),
+    per_image=st.sampled_from([0, 1, 20, 130]),
+    num_scores=st.sampled_from([None, 1, 4]),
+    whole_pixels=st.booleans(),
+)
+def test_any_set_scores_as_in_pycocotools(
+    *, tmp_path, seed, num_images, num_categories, per_image, num_scores, whole_pixels
+):
+    rng = np.random.default_rng(seed)
+    truth = make_truth(rng, num_images=num_images, num_categories=num_categories, whole_pixels=whole_pixels)
+    found = find_nearly(rng, truth, num_scores=num_scores, whole_pixels=whole_pixels)
+    assert_equal_to_pycocotools(tmp_path, truth, found + guess(rng, truth, per_image=per_image))
 
 
 def test_more_than_a_hundred_detections_per_image_score_as_in_pycocotools(tmp_path):
@@ -202,6 +224,17 @@ def test_a_file_that_holds_no_results_is_refused_with_its_fault(tmp_path, found,
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"truth\.json not found"):
         score_coco(tmp_path / "truth.json", tmp_path / "found.json")
+
+
+def test_details_come_with_the_same_figures(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = make_truth(rng)
+    paths = write(tmp_path / "truth.json", truth), write(tmp_path / "found.json", find_nearly(rng, truth))
+    figures, details = score_coco_in_detail(*paths)
+    assert figures == score_coco(*paths)
+    names = [category["name"] for category in sorted(truth["categories"], key=lambda category: category["id"])]
+    assert details["confusion"]["classes"] == [*names, "background"]
+    assert details["errors"]["map_50"] == pytest.approx(figures["map_50"], abs=1e-9)
 
 
 def test_nothing_is_printed(tmp_path, capfd):

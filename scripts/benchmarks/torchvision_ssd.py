@@ -1,0 +1,67 @@
+"""The same detector put together from torchvision's parts: SSD, SSDLite's head, matcher, loss and selection."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead
+
+from mobilevision.detection.anchors import anchor_shapes
+from mobilevision.detection.boxes import cxcywh_to_xyxy
+from mobilevision.detection.ssdlite import SSDLite
+
+
+class SixMaps(nn.Module):
+    """The backbone and the extra layers of a network, as the feature extractor that SSD wants."""
+
+    def __init__(self, network: SSDLite) -> None:
+        super().__init__()
+        self.network = network
+        # SSD has a normalization and predictors of its own.
+        network.normalization = nn.Identity()
+        network.class_predictors = network.box_predictors = nn.ModuleList()
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        """Give the maps by name."""
+        return OrderedDict((str(index), maps) for index, maps in enumerate(self.network.extract_feat(images)))
+
+
+class SameAnchors(nn.Module):
+    """A network's anchors for every image, where SSD has a generator."""
+
+    def __init__(self, anchors: Tensor) -> None:
+        super().__init__()
+        self.boxes = cxcywh_to_xyxy(anchors)
+
+    def num_anchors_per_location(self) -> list[int]:
+        """Give the number of anchors at each place of each map."""
+        return [len(shapes) for shapes in anchor_shapes(6)]
+
+    def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        """Give the anchors as xyxy."""
+        return [self.boxes] * len(images.image_sizes)
+
+
+def torchvision_ssd(network: SSDLite, **options: object) -> SSD:
+    """Build the peer on ``network``'s layers, which it takes over.
+
+    Args:
+        network: Its backbone and extra layers are used; its predictors are replaced.
+        options: Of torchvision's SSD.
+    """
+    channels = [predictor.depthwise.conv.in_channels for predictor in network.class_predictors]
+    generator = SameAnchors(network.anchors)
+    num_classes = network.num_classes + 1
+    head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, nn.BatchNorm2d)
+    size = (network.input_size, network.input_size)
+    return SSD(
+        SixMaps(network),
+        generator,
+        size,
+        num_classes,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+        head=head,
+        **options,
+    )
