@@ -74,6 +74,8 @@ def mobilenet_v2(
     output_stride: int = 32,
     padding: Padding = "symmetric",
     round_to: int = 8,
+    depth_mult: float = 1.0,
+    fixed_ends: bool = False,
     input_size: int = 224,
     eval_crop: EvalCrop = "short_side",
     crop_share: float = CROP_SHARE,
@@ -91,6 +93,8 @@ def mobilenet_v2(
         output_stride: 8, 16 or 32; see :class:`MobileNetV2`.
         padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
         round_to: Channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
         input_size: The side of the images it is made for, in pixels; it takes others as well.
         eval_crop: How a picture becomes such an image: ``short_side`` or ``central``, see ``EvalCrop``.
         crop_share: The share of the picture that is kept then.
@@ -111,6 +115,8 @@ def mobilenet_v2(
         output_stride=output_stride,
         padding=padding,
         round_to=round_to,
+        depth_mult=depth_mult,
+        fixed_ends=fixed_ends,
         norm_eps=norm_eps,
         norm_momentum=norm_momentum,
     )
