@@ -13,8 +13,8 @@ from torch import Tensor
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.images import find_images, read_image
 from mobilevision.models import build_network
-from mobilevision.weights.background import drop_background
 from mobilevision.weights.calibrate import calibrate
+from mobilevision.weights.classes import drop_background
 from mobilevision.weights.file import read_weights
 
 CALIBRATION_BATCH = 16

@@ -255,7 +255,9 @@ class MobileNetV2(nn.Module):
         channels = STEM_CHANNELS if fixed_ends else scaled(STEM_CHANNELS)
         self.stem = ConvNorm(3, channels, 3, stride=2, padding=padding, norm=norm)
         self.stages = nn.ModuleDict()
-        for number, (stage, plans) in enumerate(zip(self.plan, plan_strides(output_stride, self.plan), strict=True), start=1):
+        for number, (stage, plans) in enumerate(
+            zip(self.plan, plan_strides(output_stride, self.plan), strict=True), start=1
+        ):
             blocks = nn.ModuleList()
             for plan in plans:
                 out_channels = scaled(stage.channels)

@@ -1,6 +1,7 @@
 """The MobileNetV2 classifier: one linear layer on the pooled map."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,7 +11,7 @@ from mobilevision.backbone.image_network import ImageNetwork, Scalar
 from mobilevision.backbone.mobilenet_v2 import INIT_STD, MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
-from mobilevision.classification.types import CROP_SHARE, EvalCrop
+from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
 
 
 class Classifier(ImageNetwork):
@@ -84,6 +85,7 @@ def mobilenet_v2(
     norm_momentum: float = 0.003,
     mean: Sequence[float] = SYMMETRIC_MEAN,
     std: Sequence[float] = SYMMETRIC_STD,
+    background: Background | None = None,
 ) -> Classifier:
     """Build the paper's classifier, with fresh weights.
 
@@ -103,6 +105,8 @@ def mobilenet_v2(
         norm_momentum: Batch normalisation's momentum in PyTorch's sense.
         mean: Of the pixels, for red, green and blue in [0, 1].
         std: Likewise.
+        background: Where a class for everything else is among the ``num_classes``: ``first``, ``last``, or nowhere. It
+            changes nothing but what becomes of its row when the weights go into a network without it.
 
     Raises:
         ValueError: An argument outside what is said above.
@@ -110,6 +114,8 @@ def mobilenet_v2(
     Reference: Sandler et al., "MobileNetV2", CVPR 2018, Table 2.
     """
     options = dict(locals())
+    if background not in (None, *get_args(Background)):
+        raise ValueError(f"background must be one of {', '.join(get_args(Background))} or None, got {background!r}")
     backbone = MobileNetV2(
         width_mult=width_mult,
         output_stride=output_stride,

@@ -15,7 +15,8 @@ from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.optimization import OptimizerName, ScheduleName, make_optimizer, make_schedule
 from mobilevision.training.report import Report
 from mobilevision.weights.card import WeightsCard
-from mobilevision.weights.file import load_backbone, load_network
+from mobilevision.weights.file import load_backbone, start_network
+from mobilevision.weights.fitting import FitReport
 
 
 class NetworkTask(L.LightningModule):
@@ -32,8 +33,9 @@ class NetworkTask(L.LightningModule):
         schedule: ``constant``, ``cosine``, ``poly`` or ``exponential``, step by step over the whole run.
         decay: Factor per epoch of the ``exponential`` schedule.
         warmup_steps: Linear rise at the beginning.
-        weights: File to start all of the network from: safetensors of this library or one of its checkpoints.
-        backbone_weights: File whose backbone to start from; the heads stay as initialised.
+        weights: What to start all of the network from: a weights file of any program that is known, or a name of the
+            zoo. Classes that it does not have stay as initialised.
+        backbone_weights: Likewise, but for the backbone alone; the heads stay as initialised.
     """
 
     monitor: ClassVar[str]
@@ -65,11 +67,12 @@ class NetworkTask(L.LightningModule):
         self.decay = decay
         self.warmup_steps = warmup_steps
         self.network = self.build_network().to(memory_format=torch.channels_last)
+        self.fit_reports: list[FitReport] = []
         # Here and not in setup(): callbacks that average weights copy the network before setup() runs.
         if backbone_weights is not None:
-            load_backbone(self.network, Path(backbone_weights))
+            self.fit_reports.append(load_backbone(self.network, Path(backbone_weights)))
         if weights is not None:
-            load_network(self.network, Path(weights))
+            self.fit_reports.append(start_network(self.network, Path(weights)))
 
     @abstractmethod
     def build_network(self) -> ImageNetwork:

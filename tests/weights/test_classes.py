@@ -3,8 +3,8 @@ import torch
 
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.weights.background import drop_background
 from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.classes import drop_background
 
 
 def weights_of(network) -> Weights:
