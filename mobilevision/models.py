@@ -95,7 +95,8 @@ def build_network(weights: Weights, path: str | Path, **options: Scalar) -> Imag
     """
     card = weights.card
     if card.model == BACKBONE_ONLY:
-        raise ValueError(f"{path} holds the backbone alone: start a network from it with load_backbone")
+        raise ValueError(f"{path} holds the backbone alone: start a network from it with backbone_weights")
+    _check_options(card.model, find_model(card.model), options)
     count = options.get("num_classes", card.options.get("num_classes"))
     # Where the background was says nothing of other classes.
     other = {"background": None} if count != card.options.get("num_classes") and "background" in card.options else {}
@@ -120,9 +121,7 @@ def load_model(path: str | Path, **options: Scalar) -> ImageNetwork:
         FileNotFoundError: There is no such weights file.
         ValueError: It is none, or does not fit the options.
     """
-    weights = read_weights(path)
-    _check_options(weights.card.model, find_model(weights.card.model), options)
-    return build_network(weights, path, **options)
+    return build_network(read_weights(path), path, **options)
 
 
 def _check_options(name: str, build: NetworkFunction, options: Mapping[str, Scalar]) -> None:

@@ -1,6 +1,7 @@
 """Open what torch.save has written, without running anything of it."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         ValueError: It is none, or damaged, or holds more than tensors and plain values.
     """
     try:
-        content: Any = _load(path)
+        with warnings.catch_warnings():
+            # Of the forms of tensors that are refused below.
+            warnings.simplefilter("ignore")
+            content: Any = _load(path)
     except pickle.UnpicklingError as error:
         raise ValueError("it is refused: it holds more than tensors and plain values, or it is damaged") from error
     except DAMAGE as error:

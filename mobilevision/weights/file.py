@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -12,6 +13,7 @@ from mobilevision.weights.checkpoint import Checkpoint, open_checkpoint
 from mobilevision.weights.fitting import FitReport, fill_network, fit_backbone, fit_network
 from mobilevision.weights.foreign import is_foreign, read_foreign
 from mobilevision.weights.state_dict import read_state_dict
+from mobilevision.weights.torchvision import to_torchvision
 from mobilevision.weights.zoo import ZOO, fetch_entry
 
 NETWORK_PREFIX = "network."
@@ -26,6 +28,20 @@ def save_weights(network: ImageNetwork, path: str | Path, **provenance: str) -> 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=WeightsCard.of(network, **provenance).to_metadata())
+
+
+def save_as_torchvision(network: ImageNetwork, path: str | Path) -> None:
+    """Write a classifier for ``torchvision.models.mobilenet_v2``: safetensors, or what torch.load reads for ``.pth``.
+
+    Raises:
+        ValueError: It is no classifier, or one that torchvision cannot compute.
+    """
+    tensors = to_torchvision(Weights(network.state_dict(), WeightsCard.of(network)))
+    with replacing(path) as temporary:
+        if temporary.suffix in (".pth", ".pt"):
+            torch.save(tensors, temporary)
+        else:
+            save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def locate_weights(source: str | Path) -> Path:
