@@ -146,12 +146,15 @@ def _adapt(network: ImageNetwork, weights: Weights, match: Match) -> dict[str, T
         return tensors
     adapted = dict(tensors)
     for name, own in network.state_dict().items():
-        if head.tensors.fullmatch(name) and name in tensors:
-            rows = head.split(own.clone(), network.num_classes)
-            if match.theirs and len(tensors[name]) % (head.num_hidden + count) == 0:
-                theirs = head.split(tensors[name], count)
-                if rows[:, 0].shape == theirs[:, 0].shape:
-                    rows[:, head.rows(list(match.theirs))] = theirs[:, head.rows(list(match.theirs.values()))]
+        if not head.tensors.fullmatch(name):
+            continue
+        rows = head.split(own.clone(), network.num_classes)
+        expected = (len(rows) * (head.num_hidden + count), *own.shape[1:])
+        if not match.theirs:
+            adapted[name] = own
+        elif name in tensors and tensors[name].shape == expected:
+            theirs = head.split(tensors[name], count)
+            rows[:, head.rows(list(match.theirs))] = theirs[:, head.rows(list(match.theirs.values()))]
             adapted[name] = rows.flatten(0, 1)
     return adapted
 
