@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, overload
 
@@ -100,12 +101,16 @@ def build_network(weights: Weights, path: str | Path, **options: Scalar) -> Imag
     count = options.get("num_classes", card.options.get("num_classes"))
     # Where the background was says nothing of other classes.
     other = {"background": None} if count != card.options.get("num_classes") and "background" in card.options else {}
-    network = find_model(card.model)(**{**card.options, **other, **options})
+    build = partial(find_model(card.model), **{**card.options, **other, **options})
     if "num_classes" in options:
+        network = build()
         report = fit_network(network, weights, path)
         if report.changed:
             warnings.warn(str(report), stacklevel=3)
     else:
+        # Nothing is drawn that is replaced at once: the network is never in the memory twice.
+        with torch.device("meta"):
+            network = build()
         fill_network(network, weights, path)
     return network.to(memory_format=torch.channels_last)
 

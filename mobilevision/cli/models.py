@@ -27,8 +27,8 @@ def run(arguments: list[str]) -> None:
     print_table("networks", ("name", "input", "classes", "parameters", "multiply-adds (M)"), rows)
     print_line("published weights: get_model(MODEL, pretrained=NAME), --weights NAME, --model.weights NAME")
     for entry in list_models(pretrained=True):
-        counts = f"{entry.parameters:,} parameters, {entry.multiply_adds / 1e6:,.2f} M multiply-adds"
+        costs = f"{entry.parameters:,} parameters, {entry.multiply_adds / 1e6:,.2f} M multiply-adds"
         print_line(
-            f"{entry.name}\n  {TASKS[entry.model]}, {counts}, size {entry.size or DASH}, {entry.licence}\n"
+            f"{entry.name}\n  {TASKS[entry.model]}, {costs}, size {entry.size or DASH}, {entry.licence}\n"
             f"  published: {entry.published} ({entry.source}); measured: {entry.measured or DASH}"
         )

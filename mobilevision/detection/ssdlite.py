@@ -129,7 +129,10 @@ class SSDLite(ImageNetwork):
         self.class_predictors = make_predictors(self.num_classes + 1)
         self.box_predictors = make_predictors(4)
         self.reset_head()
-        self.register_buffer("anchors", make_anchors(self.map_sizes, input_size), persistent=False)
+        # They are computed even where the network is built on the meta device, for they are in no file.
+        with torch.device("cpu"):
+            anchors = make_anchors(self.map_sizes, input_size)
+        self.register_buffer("anchors", anchors, persistent=False)
 
     def reset_head(self) -> None:
         """Draw what is not backbone from a normal distribution of deviation 0.03, cut off at two deviations."""

@@ -115,6 +115,7 @@ class Match(NamedTuple):
     """Which class of a file each class of a network is; those that are none of the file's are not in it."""
 
     theirs: Mapping[int, int]
+    """In the order of the network's."""
     how: str = ""
     """In words, where it is not one to one."""
 

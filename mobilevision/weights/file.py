@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.outputs import replacing
@@ -130,7 +131,7 @@ def _read_safetensors(path: Path) -> Weights:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
         metadata = file.metadata() or {}
     if metadata.get("format") == "mobilevision":
-        return Weights(tensors, WeightsCard.from_metadata(metadata))
+        return Weights(_own(tensors), WeightsCard.from_metadata(metadata))
     return read_state_dict(tensors, path)
 
 
@@ -142,4 +143,9 @@ def _read_checkpoint(path: Path, checkpoint: Checkpoint) -> Weights:
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(NETWORK_PREFIX)
     }
-    return Weights(tensors, WeightsCard.from_metadata(checkpoint.card))
+    return Weights(_own(tensors), WeightsCard.from_metadata(checkpoint.card))
+
+
+def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    # Until then they are pages of the file, whatever is written to it.
+    return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -53,7 +53,8 @@ def fit_network(network: ImageNetwork, weights: Weights, source: str | Path) -> 
     """Load all of a network but the classes that the weights do not have; those stay as they were drawn.
 
     Args:
-        network: Changed in place, once everything is known to fit.
+        network: Changed in place, once everything is known to fit. On the meta device it takes the tensors themselves,
+            and may have no classes that the weights lack.
         weights: Of the same model.
         source: Where they were read from, for messages.
 
@@ -142,20 +143,20 @@ def _adapt(network: ImageNetwork, weights: Weights, match: Match) -> dict[str, T
     """Give the tensors with the head's rows in the network's places."""
     tensors, card = weights
     count, head = count_classes(card), HEADS[card.model]
-    if match.theirs == {label: label for label in range(network.num_classes)} and count == network.num_classes:
-        return tensors
     adapted = dict(tensors)
     for name, own in network.state_dict().items():
         if not head.tensors.fullmatch(name):
             continue
-        rows = head.split(own.clone(), network.num_classes)
-        expected = (len(rows) * (head.num_hidden + count), *own.shape[1:])
+        rows = head.split(own, network.num_classes)
         if not match.theirs:
             adapted[name] = own
-        elif name in tensors and tensors[name].shape == expected:
-            theirs = head.split(tensors[name], count)
-            rows[:, head.rows(list(match.theirs))] = theirs[:, head.rows(list(match.theirs.values()))]
-            adapted[name] = rows.flatten(0, 1)
+        elif name in tensors and tensors[name].shape == (len(rows) * (head.num_hidden + count), *own.shape[1:]):
+            theirs = head.split(tensors[name], count)[:, head.rows(list(match.theirs.values()))]
+            if len(match.theirs) < network.num_classes:
+                rows = rows.clone()
+                rows[:, head.rows(list(match.theirs))] = theirs
+                theirs = rows
+            adapted[name] = theirs.flatten(0, 1)
     return adapted
 
 
@@ -192,5 +193,10 @@ def _load(network: ImageNetwork, tensors: Mapping[str, Tensor], source: str | Pa
             f"{source} does not fit: {len(misfits)} of {len(expected)} tensors differ in name or shape, first "
             f"{misfits[0]}; was it made with another width or head?"
         )
-    network.load_state_dict(tensors)
+    # A network without memory of its own takes the tensors themselves.
+    assign = any(tensor.is_meta for tensor in expected.values())
+    network.load_state_dict(
+        {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()} if assign else tensors,
+        assign=assign,
+    )
     return FitReport(str(source), len(tensors), len(expected))
