@@ -1,6 +1,7 @@
 """Open what torch.save has written, without running anything of it."""
 
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +19,20 @@ WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What wrapping a network puts in front of its names."""
 
-DAMAGE = (zipfile.BadZipFile, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 """What reading a damaged file raises: its bytes are instructions to a parser."""
 
 
