@@ -18,6 +18,9 @@ BACKBONE_OPTIONS = ("padding", "norm_eps")
 NETWORK_OPTIONS = (*BACKBONE_OPTIONS, "head_norm_eps", "score_function")
 """What tensors were trained with and does not show in their shapes: under another they compute something else."""
 
+PIXEL_OPTIONS = ("mean", "std")
+"""What is loaded with the tensors whatever the network was built with."""
+
 
 class FitReport(NamedTuple):
     """What became of a file's weights in a network.
@@ -74,6 +77,7 @@ def fit_network(network: ImageNetwork, weights: Weights, source: str | Path) -> 
     _check_options(network, card, NETWORK_OPTIONS, source)
     count, match = count_classes(card), match_classes(card, network.num_classes, network.class_names)
     report = _load(network, _adapt(network, weights, match), source)
+    _take_pixel_options(network, card)
     num_new = network.num_classes - len(match.theirs)
     if card.class_names and not num_new:
         network.class_names = tuple(card.class_names[label] for label in match.theirs.values())
@@ -116,6 +120,7 @@ def fit_backbone(network: ImageNetwork, weights: Weights, source: str | Path) ->
         if not name.startswith(BACKBONE_PREFIXES) or _is_optional(name)
     }
     _load(network, kept | taken, source)
+    _take_pixel_options(network, card)
     num_left, num_new = len(tensors) - len(taken), len(expected) - len(taken)
     return FitReport(
         str(source),
@@ -124,6 +129,11 @@ def fit_backbone(network: ImageNetwork, weights: Weights, source: str | Path) ->
         new=f"{num_new} tensors beside the backbone" if num_new else "",
         ignored=f"{num_left} tensors of {_describe(card)}" if num_left else "",
     )
+
+
+def _take_pixel_options(network: ImageNetwork, card: WeightsCard) -> None:
+    taken = {name: card.options[name] for name in PIXEL_OPTIONS if name in card.options and name in network.options}
+    network.options.update(taken)
 
 
 def _is_optional(name: str) -> bool:

@@ -118,3 +118,13 @@ def test_a_backbone_says_what_it_leaves(tmp_path):
     assert report.new == f"{len(network.head.state_dict())} tensors beside the backbone"
     # The last convolution with its five tensors of normalisation, and the linear layer.
     assert report.ignored == "8 tensors of mobilenet_v2"
+
+
+@pytest.mark.parametrize("fit", [fit_network, fit_backbone])
+def test_the_pixels_normalisation_comes_with_the_weights_and_is_said_so(fit):
+    source, network = small(mobilenet_v2, 2, mean=[0.4] * 3, std=[0.2] * 3), small(mobilenet_v2, 2)
+
+    fit(network, weights_of(source), "a.pth")
+
+    assert torch.equal(network.normalization.mean, source.normalization.mean)
+    assert (network.options["mean"], network.options["std"]) == ([0.4] * 3, [0.2] * 3)
