@@ -64,7 +64,7 @@ def take_backbone(
 
     Args:
         tensors: By the source's names.
-        layout: By our names of ``ConvNorm``s, those of the source.
+        layout: What the source calls the parts of each ``ConvNorm``, by our name of it.
         options: What does not show in the tensors: ``padding``, ``norm_eps``, ``mean`` and ``std``.
 
     Raises:
