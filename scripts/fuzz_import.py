@@ -19,7 +19,7 @@ from typing import NamedTuple
 from mobilevision.weights.file import read_weights
 
 MAX_RATIO = 4.0
-NOISE = 2**20
+NOISE = 2**22
 """Bytes that reading anything takes, whatever its size."""
 
 STRUCTURE = 4096

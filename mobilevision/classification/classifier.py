@@ -77,6 +77,7 @@ def mobilenet_v2(
     round_to: int = 8,
     depth_mult: float = 1.0,
     fixed_ends: bool = False,
+    scale_last: bool = False,
     input_size: int = 224,
     eval_crop: EvalCrop = "short_side",
     crop_share: float = CROP_SHARE,
@@ -97,6 +98,7 @@ def mobilenet_v2(
         round_to: Channels are rounded to multiples of this.
         depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
         fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
+        scale_last: Whether a width below 1 narrows the last convolution too.
         input_size: The side of the images it is made for, in pixels; it takes others as well.
         eval_crop: How a picture becomes such an image: ``short_side`` or ``central``, see ``EvalCrop``.
         crop_share: The share of the picture that is kept then.
@@ -123,6 +125,7 @@ def mobilenet_v2(
         round_to=round_to,
         depth_mult=depth_mult,
         fixed_ends=fixed_ends,
+        scale_last=scale_last,
         norm_eps=norm_eps,
         norm_momentum=norm_momentum,
     )

@@ -118,7 +118,7 @@ def _read(path: Path) -> Weights:
             return _read_safetensors(path)
         if head.startswith(CHECKPOINT_STARTS):
             return _read_checkpoint(path, open_checkpoint(path))
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+    except (SafetensorError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(f"{path} is not a weights file of mobilevision: {reason}") from error
     if is_foreign(head):

@@ -13,6 +13,16 @@ CLASSIFIER = "classifier.1"
 EPS = 1e-5
 """Of torchvision's normalisation, which is not in its files."""
 
+COMPUTED: Mapping[str, Scalar] = {
+    "padding": "symmetric",
+    "round_to": 8,
+    "output_stride": 32,
+    "depth_mult": 1.0,
+    "fixed_ends": False,
+    "scale_last": False,
+}
+"""What torchvision's network is of all that ours can be."""
+
 LAYOUT: Mapping[str, Names] = {
     "backbone.stem": Names("features.0.0", "features.0.1"),
     **{
@@ -59,18 +69,11 @@ def to_torchvision(weights: Weights) -> dict[str, Tensor]:
         ValueError: It is no classifier, or one that torchvision cannot compute.
     """
     tensors, card = weights
-    allowed: Mapping[str, tuple[Scalar, ...]] = {
-        "padding": ("symmetric",),
-        "round_to": (8,),
-        "output_stride": (32,),
-        "depth_mult": (1.0,),
-        "fixed_ends": (False,),
-    }
     if card.model != "mobilenet_v2":
         raise ValueError(f"torchvision has the classifier mobilenet_v2 only, got {card.model}")
-    for name, values in allowed.items():
-        if card.options.get(name, values[0]) not in values:
-            raise ValueError(f"torchvision's mobilenet_v2 has {name} {values[0]} only, got {card.options[name]}")
+    for name, value in COMPUTED.items():
+        if card.options.get(name, value) != value:
+            raise ValueError(f"torchvision's mobilenet_v2 has {name} {value} only, got {card.options[name]}")
     eps = card.options.get("norm_eps", EPS)
     assert isinstance(eps, float)
     given = {"classifier.1.weight": tensors["linear.weight"], "classifier.1.bias": tensors["linear.bias"]}

@@ -1,6 +1,7 @@
 """Say from the channels and blocks of a trained backbone with which options it is built."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.backbone.mobilenet_v2 import LAST_CHANNELS, STAGES, STEM_CHANNELS, deepen_stages, round_channels
@@ -26,7 +27,7 @@ def width_options(
     last: int | None = None,
     *,
     min_channels: int = 8,
-    scale_last: bool = False,
+    scale_last: bool | None = None,
     fits: Callable[[float], bool] = lambda width: True,
 ) -> dict[str, Scalar]:
     """Say with which width and rounding a backbone has these channels.
@@ -35,7 +36,7 @@ def width_options(
         channels: Of the stem and the seven stages.
         last: Of the last convolution, if there is one.
         min_channels: As the network that is built has it.
-        scale_last: Likewise.
+        scale_last: Likewise; where it is not settled, it is found out, and an option says so where it is true.
         fits: Whether a width gives the channels of what stands behind the backbone.
 
     Raises:
@@ -45,15 +46,15 @@ def width_options(
     {'width_mult': 0.5, 'round_to': 8}
     """
     plain = (STEM_CHANNELS, *(stage.channels for stage in STAGES))
-    for round_to in (8, 1):
-        for width in WIDTHS:
-            last_width = width if scale_last else max(width, 1.0)
-            if (
-                channels == tuple(round_channels(count * width, round_to, min_channels) for count in plain)
-                and last in (None, round_channels(LAST_CHANNELS * last_width, round_to, min_channels))
-                and fits(width)
-            ):
-                return {"width_mult": width, "round_to": round_to}
+    for scaled, round_to, width in product((False, True) if scale_last is None else (scale_last,), (8, 1), WIDTHS):
+        last_width = width if scaled else max(width, 1.0)
+        if (
+            channels == tuple(round_channels(count * width, round_to, min_channels) for count in plain)
+            and last in (None, round_channels(LAST_CHANNELS * last_width, round_to, min_channels))
+            and fits(width)
+        ):
+            found: dict[str, Scalar] = {"width_mult": width, "round_to": round_to}
+            return {**found, "scale_last": True} if scaled and scale_last is None else found
     raise _no_width(channels, last)
 
 

@@ -175,6 +175,15 @@ def test_a_segmenter_of_transformers_computes_the_same(as_huggingface, train_nor
     torch.testing.assert_close(imported(images), network(images))
 
 
+def test_a_last_convolution_that_is_narrowed_too_is_found(as_timm, train_norms):
+    network = train_norms(mobilenet_v2(3, width_mult=0.5, scale_last=True))
+
+    options = recognize_state_dict(as_timm(network)).card.options
+
+    assert (options["width_mult"], options["scale_last"]) == (0.5, True)
+    assert network.linear.in_features == 640
+
+
 def test_a_background_is_known_by_its_name_and_by_the_number_of_classes(state_dicts):
     names = ("background", "a", "b", "c", "d")
     config = CONFIG | {"id2label": {str(label): name for label, name in enumerate(names)}}
@@ -197,6 +206,8 @@ def test_the_crop_of_transformers_is_32_pixels_inside_the_short_side(state_dicts
         ({"first_layer_is_expansion": False}, "expected first_layer_is_expansion True in its config.json, found False"),
         ({"hidden_act": "relu"}, "expected hidden_act relu6 in its config.json, found relu"),
         ({"model_type": "mobilenet_v1"}, "expected model_type mobilenet_v2"),
+        ({"image_size": float("inf")}, "cannot convert float infinity to integer"),
+        ({"image_size": -32}, "division by zero"),
         ({"layer_norm_eps": "small"}, "could not convert string to float"),
     ],
 )

@@ -16,7 +16,7 @@ from mobilevision.weights.card import WeightsCard
 from mobilevision.weights.file import save_weights
 
 SCRIPT = Path(__file__).parents[3] / "scripts/fuzz_import.py"
-NUM_FLIPS = 30
+NUM_FLIPS = 10
 
 
 @pytest.fixture
