@@ -13,8 +13,9 @@ from torch import Tensor
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.images import find_images, read_image
 from mobilevision.models import build_network
-from mobilevision.weights.background import drop_background
 from mobilevision.weights.calibrate import calibrate
+from mobilevision.weights.card import Weights
+from mobilevision.weights.classes import count_classes, drop_background, select_classes
 from mobilevision.weights.file import read_weights
 
 CALIBRATION_BATCH = 16
@@ -30,6 +31,7 @@ class ImportedNetwork(NamedTuple):
 def import_network(
     source: str | Path,
     *,
+    background: str | None = None,
     without_background: bool = False,
     class_names: Sequence[str] = (),
     calibration_folder: str | Path | None = None,
@@ -39,8 +41,11 @@ def import_network(
 
     Args:
         source: As ``pretrained`` of :func:`get_model`.
-        without_background: Leave out the first class of a classifier, which TensorFlow's have for the background.
-        class_names: As many as there are classes then, or none to keep the file's own.
+        background: Where a classifier has a class for the background, should the file not say it: ``first``, ``last``
+            or ``none``. TensorFlow's 1001 classes are known to begin with it.
+        without_background: Leave that class out; it is the first where neither says it.
+        class_names: As many as there are classes then; or some of the file's own names, to keep these classes only; or
+            none to keep what the file has.
         calibration_folder: Pictures like those the network will be trained on. A file whose normalisation was folded
             into its filters, as .tflite files are, predicts without them but cannot be trained on.
         num_calibration_images: How many of them are looked at, evenly spread over their sorted paths.
@@ -51,14 +56,14 @@ def import_network(
             or there are no pictures to calibrate with.
     """
     weights = read_weights(source)
+    if background is not None:
+        weights = _state_background(weights, background)
     if without_background:
         weights = drop_background(weights)
+    if class_names:
+        weights = _name_classes(weights, class_names, source)
     network = build_network(weights, source)
     provenance = dict(weights.card.provenance)
-    if class_names:
-        if len(class_names) != network.num_classes:
-            raise ValueError(f"class_names must be {network.num_classes} for {source}, got {len(class_names)}")
-        network.class_names = tuple(class_names)
     if calibration_folder is not None:
         paths = _spread(find_images(calibration_folder), num_calibration_images)
         if not paths:
@@ -66,6 +71,26 @@ def import_network(
         calibrate(network, _batches(paths, network.input_size))
         provenance["calibrated"] = f"on {len(paths)} pictures of {Path(calibration_folder).name}"
     return ImportedNetwork(network, provenance)
+
+
+def _state_background(weights: Weights, background: str) -> Weights:
+    card = weights.card
+    if card.model != "mobilenet_v2" or background not in ("first", "last", "none"):
+        raise ValueError(
+            f"background must be first, last or none, and of a classifier, got {background} for {card.model}"
+        )
+    place = None if background == "none" else background
+    return weights._replace(card=card._replace(options={**card.options, "background": place}))
+
+
+def _name_classes(weights: Weights, names: Sequence[str], source: str | Path) -> Weights:
+    known, count = weights.card.class_names, count_classes(weights.card)
+    if len(names) != count and known and set(names) <= set(known):
+        return select_classes(weights, [known.index(name) for name in names])
+    if len(names) != count:
+        among = ", or some of its own names" if known else ""
+        raise ValueError(f"class_names must be {count} for {source}{among}, got {len(names)}")
+    return weights._replace(card=weights.card._replace(class_names=tuple(names)))
 
 
 def _spread(paths: list[Path], count: int) -> list[Path]:

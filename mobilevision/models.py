@@ -1,8 +1,11 @@
 """Build a network by its name."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 
@@ -11,7 +14,10 @@ from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
 from mobilevision.weights.card import Weights
-from mobilevision.weights.file import fill_network, read_weights
+from mobilevision.weights.file import read_weights
+from mobilevision.weights.fitting import fill_network, fit_network
+from mobilevision.weights.layout import BACKBONE_ONLY
+from mobilevision.weights.zoo import ZOO, ZooEntry
 
 NetworkFunction = Callable[..., ImageNetwork]
 
@@ -22,9 +28,23 @@ MODELS: Mapping[str, NetworkFunction] = {
 }
 
 
-def list_models() -> list[str]:
-    """List the names that :func:`get_model` knows."""
-    return list(MODELS)
+@overload
+def list_models(pretrained: Literal[False] = False) -> list[str]: ...
+@overload
+def list_models(pretrained: Literal[True]) -> list[ZooEntry]: ...
+def list_models(pretrained: bool = False) -> list[str] | list[ZooEntry]:
+    """List the names that :func:`get_model` knows.
+
+    Args:
+        pretrained: List the published weights instead, whose names :func:`get_model` takes as ``pretrained``: what they
+            are for, what they cost, and what their publishers measured.
+
+    >>> list_models()
+    ['mobilenet_v2', 'ssdlite_mobilenet_v2', 'deeplabv3_mobilenet_v2']
+    >>> [entry.published for entry in list_models(pretrained=True) if entry.name == "ssdlite_mobilenet_v2_coco"]
+    ['COCO mAP 22 on a part of val 2014']
+    """
+    return list(ZOO.values()) if pretrained else list(MODELS)
 
 
 def find_model(name: str) -> NetworkFunction:
@@ -43,14 +63,16 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Scala
 
     Args:
         name: One of :func:`list_models`.
-        pretrained: A weights file: safetensors of this library, a checkpoint of its training, or a network of
-            TensorFlow's (.tflite, or a frozen graph). The file says with which options its network is built. False
-            leaves the weights as they are drawn.
-        options: Keyword arguments of the network's function; they go before those of the file.
+        pretrained: A weights file of this library, of TensorFlow, torchvision, timm, OpenMMLab or Hugging Face, or the
+            name of one of ``list_models(pretrained=True)``. The file says with which options its network is built.
+            False leaves the weights as they are drawn.
+        options: Keyword arguments of the network's function; they go before those of the file. With another
+            ``num_classes`` all that fits is taken, and a warning says what did not.
 
     Raises:
         FileNotFoundError: There is no such weights file.
-        ValueError: An unknown name or option, or a file of another model or class count.
+        ValueError: An unknown name or option, or a file of another model.
+        OSError: Published weights that cannot be fetched.
 
     >>> get_model("mobilenet_v2", num_classes=10, width_mult=0.35).linear
     Linear(in_features=1280, out_features=10, bias=True)
@@ -61,7 +83,7 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Scala
         return build(**options).to(memory_format=torch.channels_last)
     path = _weights_path(pretrained)
     weights = read_weights(path)
-    if weights.card.model != name:
+    if weights.card.model not in (name, BACKBONE_ONLY):
         raise ValueError(f"{path} holds {weights.card.model}, not {name}")
     return build_network(weights, path, **options)
 
@@ -70,10 +92,26 @@ def build_network(weights: Weights, path: str | Path, **options: Scalar) -> Imag
     """Build the network of weights that were read from ``path``; ``options`` go before those it was made with.
 
     Raises:
-        ValueError: The weights do not fit the options.
+        ValueError: The weights do not fit the options, or are of a backbone alone.
     """
-    network = find_model(weights.card.model)(**{**weights.card.options, **options})
-    fill_network(network, weights, path)
+    card = weights.card
+    if card.model == BACKBONE_ONLY:
+        raise ValueError(f"{path} holds the backbone alone: start a network from it with backbone_weights")
+    _check_options(card.model, find_model(card.model), options)
+    count = options.get("num_classes", card.options.get("num_classes"))
+    # Where the background was says nothing of other classes.
+    other = {"background": None} if count != card.options.get("num_classes") and "background" in card.options else {}
+    build = partial(find_model(card.model), **{**card.options, **other, **options})
+    if "num_classes" in options:
+        network = build()
+        report = fit_network(network, weights, path)
+        if report.changed:
+            warnings.warn(str(report), stacklevel=3)
+    else:
+        # Nothing is drawn that is replaced at once: the network is never in the memory twice.
+        with torch.device("meta"):
+            network = build()
+        fill_network(network, weights, path)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -88,9 +126,7 @@ def load_model(path: str | Path, **options: Scalar) -> ImageNetwork:
         FileNotFoundError: There is no such weights file.
         ValueError: It is none, or does not fit the options.
     """
-    weights = read_weights(path)
-    _check_options(weights.card.model, find_model(weights.card.model), options)
-    return build_network(weights, path, **options)
+    return build_network(read_weights(path), path, **options)
 
 
 def _check_options(name: str, build: NetworkFunction, options: Mapping[str, Scalar]) -> None:
@@ -102,8 +138,14 @@ def _check_options(name: str, build: NetworkFunction, options: Mapping[str, Scal
 
 def _weights_path(pretrained: bool | str | Path) -> Path:
     if isinstance(pretrained, bool):
-        raise ValueError("pretrained must be False or the path of a weights file: no weights come with the package")
+        raise ValueError(
+            "pretrained must be False, the path of a weights file or the name of published weights: none come with the "
+            "package"
+        )
     path = Path(pretrained)
-    if not path.exists() and path.name == str(pretrained) and not path.suffix:
-        raise ValueError(f"pretrained must be False or the path of a weights file, got {str(pretrained)!r}")
+    if not path.exists() and path.name == str(pretrained) and not path.suffix and str(pretrained) not in ZOO:
+        raise ValueError(
+            "pretrained must be False, the path of a weights file or the name of published weights, got "
+            f"{str(pretrained)!r}"
+        )
     return path

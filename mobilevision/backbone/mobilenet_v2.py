@@ -3,7 +3,8 @@
 Reference: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, sections 3 and 4.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from jaxtyping import Float
@@ -74,7 +75,24 @@ def round_channels(channels: float, divisor: int = 8, minimum: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def plan_strides(output_stride: int) -> list[list[BlockPlan]]:
+def deepen_stages(depth_mult: float, *, fixed_ends: bool = False) -> tuple[Stage, ...]:
+    """Give Table 2 with ``depth_mult`` times as many blocks in every stage, rounded up.
+
+    Args:
+        depth_mult: Above 0.
+        fixed_ends: Whether the first and the last stage keep their one block.
+
+    >>> [stage.num_blocks for stage in deepen_stages(1.2, fixed_ends=True)]
+    [1, 3, 4, 5, 4, 4, 1]
+    """
+    ends = (STAGES[0], STAGES[-1]) if fixed_ends else ()
+    return tuple(
+        stage if stage in ends else stage._replace(num_blocks=math.ceil(stage.num_blocks * depth_mult))
+        for stage in STAGES
+    )
+
+
+def plan_strides(output_stride: int, stages: Sequence[Stage] = STAGES) -> list[list[BlockPlan]]:
     """Say for every block of every stage at which stride and dilation it runs under ``output_stride``.
 
     A block whose stride is taken away keeps the dilation of the blocks before it; the blocks after it see its stride
@@ -90,7 +108,7 @@ def plan_strides(output_stride: int) -> list[list[BlockPlan]]:
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
     plans: list[list[BlockPlan]] = []
     current, dilation = 2, 1
-    for stage in STAGES:
+    for stage in stages:
         plan = []
         for index in range(stage.num_blocks):
             nominal = stage.stride if index == 0 else 1
@@ -190,6 +208,10 @@ class MobileNetV2(nn.Module):
         min_channels: No stage is narrower than this. The Object Detection API uses 16.
         last: Whether to build the ``last`` convolution. DeepLab stops before it.
         scale_last: Whether a ``width_mult`` below 1 narrows ``last`` too, as it does in the Object Detection API.
+        depth_mult: Multiplier of every stage's number of blocks, above 0, rounded up. The paper has 1; timm's
+            ``mobilenetv2_110d`` and ``_120d`` have 1.2 and 1.4.
+        fixed_ends: Whether the ends stay as they are whatever the multipliers: 32 channels in the stem, 1280 in
+            ``last``, one block in the first and last stage. These two networks of timm's have it.
         norm_eps: Batch normalisation's epsilon. 1e-3 is the paper's; torchvision's weights want 1e-5.
         norm_momentum: Batch normalisation's momentum in PyTorch's sense: 0.003 is TensorFlow's decay of 0.997.
 
@@ -213,12 +235,15 @@ class MobileNetV2(nn.Module):
         min_channels: int = 8,
         last: bool = True,
         scale_last: bool = False,
+        depth_mult: float = 1.0,
+        fixed_ends: bool = False,
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
     ) -> None:
         super().__init__()
-        if width_mult <= 0:
-            raise ValueError(f"width_mult must be above 0, got {width_mult}")
+        for name, multiplier in (("width_mult", width_mult), ("depth_mult", depth_mult)):
+            if multiplier <= 0:
+                raise ValueError(f"{name} must be above 0, got {multiplier}")
         if round_to < 1:
             raise ValueError(f"round_to must be at least 1, got {round_to}")
         norm = NormOptions(norm_eps, norm_momentum)
@@ -226,10 +251,13 @@ class MobileNetV2(nn.Module):
         def scaled(channels: int) -> int:
             return round_channels(channels * width_mult, round_to, min_channels)
 
-        channels = scaled(STEM_CHANNELS)
+        self.plan = deepen_stages(depth_mult, fixed_ends=fixed_ends)
+        channels = STEM_CHANNELS if fixed_ends else scaled(STEM_CHANNELS)
         self.stem = ConvNorm(3, channels, 3, stride=2, padding=padding, norm=norm)
         self.stages = nn.ModuleDict()
-        for number, (stage, plans) in enumerate(zip(STAGES, plan_strides(output_stride), strict=True), start=1):
+        for number, (stage, plans) in enumerate(
+            zip(self.plan, plan_strides(output_stride, self.plan), strict=True), start=1
+        ):
             blocks = nn.ModuleList()
             for plan in plans:
                 out_channels = scaled(stage.channels)
@@ -240,7 +268,7 @@ class MobileNetV2(nn.Module):
                 )
                 channels = out_channels
             self.stages[f"stage{number}"] = blocks
-        last_width = width_mult if scale_last else max(width_mult, 1.0)
+        last_width = 1.0 if fixed_ends else width_mult if scale_last else max(width_mult, 1.0)
         last_channels = round_channels(LAST_CHANNELS * last_width, round_to, min_channels)
         self.last = ConvNorm(channels, last_channels, norm=norm) if last else None
         self.padding: Padding = padding
@@ -280,7 +308,7 @@ class MobileNetV2(nn.Module):
         Raises:
             ValueError: ``output_stride`` is not 8, 16 or 32.
         """
-        for (_, blocks), plans in zip(self.blocks(), plan_strides(output_stride), strict=True):
+        for (_, blocks), plans in zip(self.blocks(), plan_strides(output_stride, self.plan), strict=True):
             for block, plan in zip(blocks, plans, strict=True):
                 conv = block.depthwise.conv
                 conv.stride = (plan.stride, plan.stride)

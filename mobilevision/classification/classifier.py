@@ -1,6 +1,7 @@
 """The MobileNetV2 classifier: one linear layer on the pooled map."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,7 +11,7 @@ from mobilevision.backbone.image_network import ImageNetwork, Scalar
 from mobilevision.backbone.mobilenet_v2 import INIT_STD, MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
-from mobilevision.classification.types import CROP_SHARE, EvalCrop
+from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
 
 
 class Classifier(ImageNetwork):
@@ -74,6 +75,9 @@ def mobilenet_v2(
     output_stride: int = 32,
     padding: Padding = "symmetric",
     round_to: int = 8,
+    depth_mult: float = 1.0,
+    fixed_ends: bool = False,
+    scale_last: bool = False,
     input_size: int = 224,
     eval_crop: EvalCrop = "short_side",
     crop_share: float = CROP_SHARE,
@@ -82,6 +86,7 @@ def mobilenet_v2(
     norm_momentum: float = 0.003,
     mean: Sequence[float] = SYMMETRIC_MEAN,
     std: Sequence[float] = SYMMETRIC_STD,
+    background: Background | None = None,
 ) -> Classifier:
     """Build the paper's classifier, with fresh weights.
 
@@ -91,6 +96,9 @@ def mobilenet_v2(
         output_stride: 8, 16 or 32; see :class:`MobileNetV2`.
         padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
         round_to: Channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
+        scale_last: Whether a width below 1 narrows the last convolution too.
         input_size: The side of the images it is made for, in pixels; it takes others as well.
         eval_crop: How a picture becomes such an image: ``short_side`` or ``central``, see ``EvalCrop``.
         crop_share: The share of the picture that is kept then.
@@ -99,6 +107,8 @@ def mobilenet_v2(
         norm_momentum: Batch normalisation's momentum in PyTorch's sense.
         mean: Of the pixels, for red, green and blue in [0, 1].
         std: Likewise.
+        background: Where a class for everything else is among the ``num_classes``: ``first``, ``last``, or nowhere. It
+            changes nothing but what becomes of its row when the weights go into a network without it.
 
     Raises:
         ValueError: An argument outside what is said above.
@@ -106,11 +116,16 @@ def mobilenet_v2(
     Reference: Sandler et al., "MobileNetV2", CVPR 2018, Table 2.
     """
     options = dict(locals())
+    if background not in (None, *get_args(Background)):
+        raise ValueError(f"background must be one of {', '.join(get_args(Background))} or None, got {background!r}")
     backbone = MobileNetV2(
         width_mult=width_mult,
         output_stride=output_stride,
         padding=padding,
         round_to=round_to,
+        depth_mult=depth_mult,
+        fixed_ends=fixed_ends,
+        scale_last=scale_last,
         norm_eps=norm_eps,
         norm_momentum=norm_momentum,
     )

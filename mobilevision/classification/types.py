@@ -9,6 +9,9 @@ EvalCrop = Literal["short_side", "central"]
 """What a picture is measured on: a square out of its middle after its short side was resized, as torchvision does, or
 its central part, whatever its aspect, resized to a square, as TensorFlow's slim does."""
 
+Background = Literal["first", "last"]
+"""Where a classifier has a class for everything that is none of the others, as TensorFlow's have."""
+
 CROP_SHARE = 0.875
 """The crop's share of the resized short side, or of each side: 224 of 256."""
 

@@ -33,8 +33,10 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     ),
     "score": Subcommand("mobilevision.cli.score", "measure anybody's results: COCO detections, VOC masks"),
     "info": Subcommand("mobilevision.cli.info", "count a network's parameters, multiply-adds and memory"),
-    "import-weights": Subcommand("mobilevision.cli.import_weights", "take over a network trained in TensorFlow"),
-    "models": Subcommand("mobilevision.cli.models", "list the networks"),
+    "import-weights": Subcommand(
+        "mobilevision.cli.import_weights", "take over a network that another program has trained"
+    ),
+    "models": Subcommand("mobilevision.cli.models", "list the networks and the published weights"),
     "demo": Subcommand("mobilevision.cli.demo", "train, measure and draw all three tasks on made-up scenes"),
 }
 

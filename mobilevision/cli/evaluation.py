@@ -17,7 +17,7 @@ from mobilevision.cli.run_folder import find_checkpoint
 from mobilevision.cli.tables import print_line, print_report
 from mobilevision.cli.training import TrainingCLI, plain_errors
 from mobilevision.outputs import write_json
-from mobilevision.weights.file import load_network
+from mobilevision.weights.file import load_network, locate_weights
 
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
 
@@ -68,7 +68,10 @@ class EvaluationCLI(TrainingCLI):
                 rank_zero_warn(
                     "neither --ckpt_path nor --model.weights is given: measuring a network that knows nothing"
                 )
-            return Path(started_from) if started_from else None
+            for report in self.model.fit_reports:
+                if started_from and report.source == str(Path(started_from)) and report.new:
+                    raise ValueError(f"{report}: there is nothing to measure in classes that were never trained")
+            return locate_weights(started_from) if started_from else None
         path = find_checkpoint(name, self.root)
         if path is None:
             raise FileNotFoundError(f"no run in {self.root} has a checkpoint called {name}")

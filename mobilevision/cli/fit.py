@@ -41,6 +41,8 @@ class FitCLI(TrainingCLI):
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""
         self.checkpoint = self._find_checkpoint()
         self.folder = self._find_folder()
+        for report in self.model.fit_reports:
+            rank_zero_only(print_line)(str(report))
         self.best_figures = BestFigures()
         trainer = self.config_init["trainer"]
         configured = self.configured_callbacks

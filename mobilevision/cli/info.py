@@ -35,7 +35,7 @@ def _add_options(parser: CommandParser, function: NetworkFunction) -> list[str]:
     """Add an argument for every scalar option of a network's function, and give their names."""
     names = []
     for option, parameter in inspect.signature(function).parameters.items():
-        kind: Any = type(parameter.default) if parameter.default is not None else int
+        kind: Any = int if parameter.annotation == int | None else type(parameter.default)
         if kind not in (int, float, str):
             continue
         default = "the preset's" if parameter.default is None else parameter.default

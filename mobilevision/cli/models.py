@@ -1,14 +1,23 @@
-"""``mobilevision models``: which networks there are."""
+"""``mobilevision models``: which networks there are, and which weights others have published for them."""
 
 from mobilevision.cli.errors import CommandParser
-from mobilevision.cli.tables import print_table
+from mobilevision.cli.tables import print_line, print_table
 from mobilevision.complexity import measure
 from mobilevision.models import get_model, list_models
 
+TASKS = {
+    "mobilenet_v2": "classification",
+    "ssdlite_mobilenet_v2": "detection",
+    "deeplabv3_mobilenet_v2": "segmentation",
+}
+DASH = "-"
+
 
 def run(arguments: list[str]) -> None:
-    """Print every network's name and what it costs as the paper has it."""
-    CommandParser("mobilevision models", description="List the networks.").parse_args(arguments)
+    """Print what every network costs as the paper has it, and the published weights with their figures."""
+    CommandParser("mobilevision models", description="List the networks and the published weights.").parse_args(
+        arguments
+    )
     rows = []
     for name in list_models():
         network = get_model(name)
@@ -16,3 +25,10 @@ def run(arguments: list[str]) -> None:
         counts = f"{complexity.parameters:,}", f"{complexity.multiply_adds / 1e6:,.2f}"
         rows.append((name, str(network.input_size), str(network.num_classes), *counts))
     print_table("networks", ("name", "input", "classes", "parameters", "multiply-adds (M)"), rows)
+    print_line("published weights: get_model(MODEL, pretrained=NAME), --weights NAME, --model.weights NAME")
+    for entry in list_models(pretrained=True):
+        costs = f"{entry.parameters:,} parameters, {entry.multiply_adds / 1e6:,.2f} M multiply-adds"
+        print_line(
+            f"{entry.name}\n  {TASKS[entry.model]}, {costs}, size {entry.size or DASH}, {entry.licence}\n"
+            f"  published: {entry.published} ({entry.source}); measured: {entry.measured or DASH}"
+        )

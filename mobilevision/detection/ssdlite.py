@@ -129,7 +129,10 @@ class SSDLite(ImageNetwork):
         self.class_predictors = make_predictors(self.num_classes + 1)
         self.box_predictors = make_predictors(4)
         self.reset_head()
-        self.register_buffer("anchors", make_anchors(self.map_sizes, input_size), persistent=False)
+        # They are computed even where the network is built on the meta device, for they are in no file.
+        with torch.device("cpu"):
+            anchors = make_anchors(self.map_sizes, input_size)
+        self.register_buffer("anchors", anchors, persistent=False)
 
     def reset_head(self) -> None:
         """Draw what is not backbone from a normal distribution of deviation 0.03, cut off at two deviations."""
@@ -201,6 +204,8 @@ def ssdlite_mobilenet_v2(
     width_mult: float = 1.0,
     padding: Padding = "symmetric",
     round_to: int = 8,
+    depth_mult: float = 1.0,
+    fixed_ends: bool = False,
     score_function: ScoreFunction = "sigmoid",
     norm_eps: float = 1e-3,
     norm_momentum: float = 3e-4,
@@ -220,6 +225,8 @@ def ssdlite_mobilenet_v2(
         width_mult: Channel multiplier of the backbone and the extra layers.
         padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
         round_to: The backbone's channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
         score_function: ``sigmoid`` (the background is one class of many) or ``softmax``.
         norm_eps: Batch normalisation's epsilon in the backbone. torchvision's weights want 1e-5.
         norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The recipe's 3e-4 forgets
@@ -244,6 +251,8 @@ def ssdlite_mobilenet_v2(
         width_mult=width_mult,
         padding=padding,
         round_to=round_to,
+        depth_mult=depth_mult,
+        fixed_ends=fixed_ends,
         min_channels=choice.min_channels,
         scale_last=choice.scale_last,
         norm_eps=norm_eps,

@@ -167,6 +167,8 @@ def deeplabv3_mobilenet_v2(
     width_mult: float = 1.0,
     padding: Padding = "symmetric",
     round_to: int = 8,
+    depth_mult: float = 1.0,
+    fixed_ends: bool = False,
     dropout: float = 0.1,
     norm_eps: float = 1e-3,
     norm_momentum: float = 0.003,
@@ -186,6 +188,8 @@ def deeplabv3_mobilenet_v2(
         width_mult: Channel multiplier of the backbone; the head keeps its 256 channels.
         padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
         round_to: Channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
         dropout: Share of the head's values dropped in training.
         norm_eps: Batch normalisation's epsilon in the backbone.
         norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense.
@@ -206,6 +210,8 @@ def deeplabv3_mobilenet_v2(
         output_stride=output_stride,
         padding=padding,
         round_to=round_to,
+        depth_mult=depth_mult,
+        fixed_ends=fixed_ends,
         last=False,
         norm_eps=norm_eps,
         norm_momentum=norm_momentum,

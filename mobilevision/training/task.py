@@ -23,7 +23,8 @@ from mobilevision.training.optimization import (
 )
 from mobilevision.training.report import Report
 from mobilevision.weights.card import WeightsCard
-from mobilevision.weights.file import load_backbone, load_network
+from mobilevision.weights.file import load_backbone, start_network
+from mobilevision.weights.fitting import FitReport
 
 
 class NetworkTask(L.LightningModule):
@@ -44,8 +45,9 @@ class NetworkTask(L.LightningModule):
             backbone as it is, its batch normalisation's statistics included.
         frozen_epochs: Epochs at the beginning in which the backbone is left as it is, until the heads know something.
         freeze_norm: Leave the statistics of all batch normalisation as they are: a small batch's own are worse.
-        weights: File to start all of the network from: safetensors of this library or one of its checkpoints.
-        backbone_weights: File whose backbone to start from; the heads stay as initialised.
+        weights: What to start all of the network from: a weights file of any program that is known, or a name of the
+            zoo. Classes that it does not have stay as initialised.
+        backbone_weights: Likewise, but for the backbone alone; the heads stay as initialised.
     """
 
     monitor: ClassVar[str]
@@ -85,11 +87,12 @@ class NetworkTask(L.LightningModule):
         self.frozen_epochs = frozen_epochs
         self.freeze_norm = freeze_norm
         self.network = self.build_network().to(memory_format=torch.channels_last)
+        self.fit_reports: list[FitReport] = []
         # Here and not in setup(): callbacks that average weights copy the network before setup() runs.
         if backbone_weights is not None:
-            load_backbone(self.network, Path(backbone_weights))
+            self.fit_reports.append(load_backbone(self.network, Path(backbone_weights)))
         if weights is not None:
-            load_network(self.network, Path(weights))
+            self.fit_reports.append(start_network(self.network, Path(weights)))
         self.network.backbone.requires_grad_(backbone_rate > 0)
 
     @abstractmethod

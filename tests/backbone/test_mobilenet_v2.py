@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from mobilevision.backbone import STAGES, FeatureInfo, MobileNetV2, round_channels
-from mobilevision.backbone.mobilenet_v2 import BlockPlan, plan_strides
+from mobilevision.backbone.mobilenet_v2 import BlockPlan, deepen_stages, plan_strides
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -268,3 +268,34 @@ def test_a_batch_of_one_trains_down_to_a_map_of_one_cell():
     assert feature.shape == (1, 1280, 1, 1)
     feature.sum().backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize(("width", "depth", "millions"), [(1.1, 1.2, 4.52), (1.2, 1.4, 5.83)])
+def test_deeper_networks_have_the_parameters_that_timm_publishes(width, depth, millions):
+    backbone = MobileNetV2(width_mult=width, depth_mult=depth, fixed_ends=True)
+    classifier = 1280 * 1000 + 1000
+
+    count = sum(parameter.numel() for parameter in backbone.parameters()) + classifier
+
+    assert round(count / 1e6, 2) == millions
+    assert (backbone.stem.conv.out_channels, backbone.last.conv.out_channels) == (32, 1280)
+    assert [len(blocks) for _, blocks in backbone.blocks()][::6] == [1, 1]
+
+
+def test_the_paper_has_the_depth_of_its_table():
+    assert deepen_stages(1.0) == STAGES
+    assert [stage.num_blocks for stage in deepen_stages(1.4)] == [2, 3, 5, 6, 5, 5, 2]
+
+
+def test_a_deeper_network_dilates_its_further_blocks_too():
+    backbone = MobileNetV2(width_mult=0.35, depth_mult=1.4, output_stride=16).eval()
+    blocks = dict(backbone.blocks())["stage6"]
+
+    assert [block.depthwise.conv.dilation[0] for block in blocks] == [1, 2, 2, 2, 2]
+    backbone.set_output_stride(32)
+    assert [block.depthwise.conv.stride[0] for block in blocks] == [2, 1, 1, 1, 1]
+
+
+def test_a_depth_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="depth_mult must be above 0, got 0"):
+        MobileNetV2(depth_mult=0)

@@ -122,7 +122,7 @@ class Touch:
 def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"card": WeightsCard.of(Tiny()).to_metadata(), "state_dict": Touch(tmp_path / "ran")}, path)
-    assert refused(path).endswith("is refused: it holds more than tensors and plain values")
+    assert "it is refused: it holds more than tensors and plain values" in refused(path)
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,35 +1,14 @@
 """Find a MobileNetV2 in a graph, and its tensors and options."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
-from mobilevision.backbone.image_network import Scalar
-from mobilevision.backbone.mobilenet_v2 import (
-    LAST_CHANNELS,
-    OUTPUT_STRIDES,
-    STAGES,
-    STEM_CHANNELS,
-    BlockPlan,
-    plan_strides,
-    round_channels,
-)
+from mobilevision.backbone.mobilenet_v2 import OUTPUT_STRIDES, STAGES, BlockPlan, plan_strides
 from mobilevision.backbone.padding import Padding
 from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
-
-WIDTHS = (
-    1.0,
-    1.4,
-    1.3,
-    0.75,
-    0.5,
-    0.35,
-    *(step / 20 for step in range(1, 81)),
-    *(step / 100 for step in range(1, 401)),
-)
-"""Those that are published first: several widths have the same channels."""
 
 
 class FoundBackbone(NamedTuple):
@@ -90,43 +69,6 @@ def find_backbone(graph: LayerGraph) -> FoundBackbone:
         filtered=walk["stages.stage6.0.depthwise"],
         end=x,
     )
-
-
-def width_options(
-    channels: tuple[int, ...],
-    last: int | None = None,
-    *,
-    min_channels: int = 8,
-    scale_last: bool = False,
-    fits: Callable[[float], bool] = lambda width: True,
-) -> dict[str, Scalar]:
-    """Say with which width and rounding a backbone has these channels.
-
-    Args:
-        channels: Of the stem and the seven stages.
-        last: Of the last convolution, if there is one.
-        min_channels: As the network that is built has it.
-        scale_last: Likewise.
-        fits: Whether a width gives the channels of what stands behind the backbone.
-
-    Raises:
-        ValueError: No width up to 4 gives them.
-
-    >>> width_options((16, 8, 16, 16, 32, 48, 80, 160), 1280)
-    {'width_mult': 0.5, 'round_to': 8}
-    """
-    plain = (STEM_CHANNELS, *(stage.channels for stage in STAGES))
-    for round_to in (8, 1):
-        for width in WIDTHS:
-            last_width = width if scale_last else max(width, 1.0)
-            if (
-                channels == tuple(round_channels(count * width, round_to, min_channels) for count in plain)
-                and last in (None, round_channels(LAST_CHANNELS * last_width, round_to, min_channels))
-                and fits(width)
-            ):
-                return {"width_mult": width, "round_to": round_to}
-    ending = "" if last is None else f" and {last}"
-    raise ValueError(f"no width of MobileNetV2 has stages of {', '.join(map(str, channels))}{ending} channels")
 
 
 def _find_stem(graph: LayerGraph) -> Layer:

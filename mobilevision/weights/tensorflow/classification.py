@@ -2,9 +2,11 @@
 
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.tensorflow.backbone import FoundBackbone, width_options
+from mobilevision.weights.classes import background_option
+from mobilevision.weights.tensorflow.backbone import FoundBackbone
 from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, linear_tensors
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
+from mobilevision.weights.width import width_options
 
 
 def map_classifier(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> Weights:
@@ -29,5 +31,7 @@ def map_classifier(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> W
         "output_stride": backbone.output_stride,
         "padding": backbone.padding,
         "norm_eps": backbone.norm_eps,
+        "eval_crop": "central",
+        **background_option(len(bias)),
     }
     return Weights(tensors, WeightsCard("mobilenet_v2", options))

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.tensorflow.backbone import FoundBackbone, width_options
+from mobilevision.weights.tensorflow.backbone import FoundBackbone
 from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, linear_tensors, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
+from mobilevision.weights.width import width_options
 
 ANCHORS_PER_CELL = (3, 6, 6, 6, 6, 6)
 EXTRA_CHANNELS = (512, 256, 256, 128)

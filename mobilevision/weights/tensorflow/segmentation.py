@@ -2,9 +2,10 @@
 
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.tensorflow.backbone import FoundBackbone, width_options
+from mobilevision.weights.tensorflow.backbone import FoundBackbone
 from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, linear_tensors, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
+from mobilevision.weights.width import width_options
 
 HEAD_EPS = 1e-5
 """Of the head's normalisation, where none is left in the file."""

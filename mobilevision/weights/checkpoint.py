@@ -1,0 +1,124 @@
+"""Open what torch.save has written, without running anything of it."""
+
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+ZIP_MAGIC = b"PK"
+
+WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict", "net")
+"""Under what programs put their tensors; where a moving average of the weights is kept beside them, it is meant."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What wrapping a network puts in front of its names."""
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What reading a damaged file raises: its bytes are instructions to a parser."""
+
+
+class Checkpoint(NamedTuple):
+    """What matters of a checkpoint.
+
+    Attributes:
+        tensors: By name.
+        card: The description that a checkpoint of this library carries, text by key.
+    """
+
+    tensors: dict[str, Tensor]
+    card: Mapping[str, str] | None = None
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read the tensors of a checkpoint.
+
+    Raises:
+        ValueError: It is none, or damaged, or holds more than tensors and plain values.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of the forms of tensors that are refused below.
+            warnings.simplefilter("ignore")
+            content: Any = _load(path)
+    except pickle.UnpicklingError as error:
+        raise ValueError("it is refused: it holds more than tensors and plain values, or it is damaged") from error
+    except DAMAGE as error:
+        raise ValueError(f"it is damaged, or no checkpoint of PyTorch: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected tensors by name, found a {type(content).__name__}")
+    card = content.get("card")
+    if card is not None and not isinstance(card, dict):
+        raise ValueError(f"expected a description in it, found a {type(card).__name__}")
+    tensors = _find_tensors(content)
+    _check_size(tensors, path)
+    return Checkpoint(tensors if card is not None else _without_prefixes(tensors), card)
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        zipped = file.read(2) == ZIP_MAGIC
+    if not zipped:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its parts are compressed, which torch.save does not do")
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError("its parts are larger than the file")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _find_tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    for key in WRAPPERS:
+        inner = content.get(key)
+        if isinstance(inner, dict) and any(isinstance(value, Tensor | dict) for value in inner.values()):
+            return _find_tensors(inner)
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError("it is a checkpoint of another program: there are no tensors by name in it")
+    return tensors
+
+
+def _check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """See that the tensors are what the file stores, and not views that repeat it for ever.
+
+    Raises:
+        ValueError: They are not.
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise ValueError(f"expected {name} to be a dense tensor, found {tensor.layout} of {tensor.dtype}")
+        total += tensor.numel() * tensor.element_size()
+    if total > 2 * path.stat().st_size:
+        raise ValueError(f"its tensors would take {total} bytes, far more than the file has")
+
+
+def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    renamed = dict(tensors)
+    for prefix in PREFIXES:
+        renamed = {name.removeprefix(prefix): tensor for name, tensor in renamed.items()}
+    return renamed
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n")[0]

@@ -1,0 +1,212 @@
+"""Put weights into a network that may have other classes than they were trained for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mobilevision.backbone.image_network import ImageNetwork
+from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.classes import HEADS, Match, count_classes, match_classes
+from mobilevision.weights.layout import BACKBONE_ONLY
+
+BACKBONE_PREFIXES = ("backbone.", "normalization.")
+OPTIONAL_PREFIX = "backbone.last."
+
+BACKBONE_OPTIONS = ("padding", "norm_eps")
+NETWORK_OPTIONS = (*BACKBONE_OPTIONS, "head_norm_eps", "score_function")
+"""What tensors were trained with and does not show in their shapes: under another they compute something else."""
+
+PIXEL_OPTIONS = ("mean", "std")
+"""What is loaded with the tensors whatever the network was built with."""
+
+
+class FitReport(NamedTuple):
+    """What became of a file's weights in a network.
+
+    Attributes:
+        source: The file.
+        num_loaded: Tensors that were taken, adapted ones among them.
+        num_expected: Tensors that the network has.
+        adapted: What was changed to fit, in words.
+        new: What stays as it was drawn, in words.
+        ignored: What the file has and the network does not, in words.
+    """
+
+    source: str
+    num_loaded: int
+    num_expected: int
+    adapted: str = ""
+    new: str = ""
+    ignored: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the network has something of the file in another form, or lacks something of it."""
+        return bool(self.adapted or self.new or self.ignored)
+
+    def __str__(self) -> str:
+        parts = (("adapted", self.adapted), ("new", self.new), ("ignored", self.ignored))
+        said = "".join(f"; {name}: {value}" for name, value in parts if value)
+        return f"{self.source}: loaded {self.num_loaded} of {self.num_expected} tensors{said}"
+
+
+def fit_network(network: ImageNetwork, weights: Weights, source: str | Path) -> FitReport:
+    """Load all of a network but the classes that the weights do not have; those stay as they were drawn.
+
+    Args:
+        network: Changed in place, once everything is known to fit. On the meta device it takes the tensors themselves,
+            and may have no classes that the weights lack.
+        weights: Of the same model.
+        source: Where they were read from, for messages.
+
+    Raises:
+        ValueError: They are of another model, or were trained with other options, or do not fit beside the classes.
+    """
+    tensors, card = weights
+    if card.model != network.model_name:
+        advice = ": set backbone_weights instead of weights" if card.model == BACKBONE_ONLY else ""
+        raise ValueError(f"{source} holds {_describe(card)}, this network is {network.model_name}{advice}")
+    if card.model not in HEADS:
+        _check_classes(network, card, source)
+        _check_options(network, card, NETWORK_OPTIONS, source)
+        report = _load(network, tensors, source)
+        network.class_names = card.class_names
+        return report
+    _check_options(network, card, NETWORK_OPTIONS, source)
+    count, match = count_classes(card), match_classes(card, network.num_classes, network.class_names)
+    report = _load(network, _adapt(network, weights, match), source)
+    _take_pixel_options(network, card)
+    num_new = network.num_classes - len(match.theirs)
+    if card.class_names and not num_new:
+        network.class_names = tuple(card.class_names[label] for label in match.theirs.values())
+    num_left = count - len(match.theirs)
+    return report._replace(
+        num_loaded=report.num_loaded - (0 if match.theirs else _count_head(network)),
+        adapted=f"{len(match.theirs)} classes of {count} {match.how}" if match.theirs and match.how else "",
+        new=f"{num_new} classes of {network.num_classes}" if num_new else "",
+        ignored=f"{num_left} classes of {count}" if num_left else "",
+    )
+
+
+def fill_network(network: ImageNetwork, weights: Weights, source: str | Path) -> FitReport:
+    """Load all of a network, its classes too; a background that it does not have is dropped.
+
+    Raises:
+        ValueError: They are of another model, lack a class, were trained with other options, or do not fit.
+    """
+    if weights.card.model == network.model_name:
+        _check_classes(network, weights.card, source)
+    return fit_network(network, weights, source)
+
+
+def fit_backbone(network: ImageNetwork, weights: Weights, source: str | Path) -> FitReport:
+    """Load the backbone of a network, and its normalisation, from weights of any model.
+
+    The last convolution, which a segmenter's backbone does not have, is left out where either side lacks it.
+
+    Raises:
+        ValueError: The weights' backbone has another width, padding or epsilon.
+    """
+    tensors, card = weights
+    _check_options(network, card, BACKBONE_OPTIONS, source)
+    expected = network.state_dict()
+    backbone = {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE_PREFIXES)}
+    taken = {name: tensor for name, tensor in backbone.items() if name in expected or not _is_optional(name)}
+    kept = {
+        name: tensor
+        for name, tensor in expected.items()
+        if not name.startswith(BACKBONE_PREFIXES) or _is_optional(name)
+    }
+    _load(network, kept | taken, source)
+    _take_pixel_options(network, card)
+    num_left, num_new = len(tensors) - len(taken), len(expected) - len(taken)
+    return FitReport(
+        str(source),
+        num_loaded=len(taken),
+        num_expected=len(expected),
+        new=f"{num_new} tensors beside the backbone" if num_new else "",
+        ignored=f"{num_left} tensors of {_describe(card)}" if num_left else "",
+    )
+
+
+def _take_pixel_options(network: ImageNetwork, card: WeightsCard) -> None:
+    taken = {name: card.options[name] for name in PIXEL_OPTIONS if name in card.options and name in network.options}
+    network.options.update(taken)
+
+
+def _is_optional(name: str) -> bool:
+    return name.startswith(OPTIONAL_PREFIX)
+
+
+def _describe(card: WeightsCard) -> str:
+    return "the backbone alone" if card.model == BACKBONE_ONLY else card.model
+
+
+def _count_head(network: ImageNetwork) -> int:
+    head = HEADS[network.model_name]
+    return sum(head.tensors.fullmatch(name) is not None for name in network.state_dict())
+
+
+def _adapt(network: ImageNetwork, weights: Weights, match: Match) -> dict[str, Tensor]:
+    """Give the tensors with the head's rows in the network's places."""
+    tensors, card = weights
+    count, head = count_classes(card), HEADS[card.model]
+    adapted = dict(tensors)
+    for name, own in network.state_dict().items():
+        if not head.tensors.fullmatch(name):
+            continue
+        rows = head.split(own, network.num_classes)
+        if not match.theirs:
+            adapted[name] = own
+        elif name in tensors and tensors[name].shape == (len(rows) * (head.num_hidden + count), *own.shape[1:]):
+            theirs = head.split(tensors[name], count)[:, head.rows(list(match.theirs.values()))]
+            if len(match.theirs) < network.num_classes:
+                rows = rows.clone()
+                rows[:, head.rows(list(match.theirs))] = theirs
+                theirs = rows
+            adapted[name] = theirs.flatten(0, 1)
+    return adapted
+
+
+def _check_classes(network: ImageNetwork, card: WeightsCard, source: str | Path) -> None:
+    count = card.options.get("num_classes")
+    known = card.model in HEADS and isinstance(count, int)
+    fits = (
+        len(match_classes(card, network.num_classes, network.class_names).theirs) == network.num_classes
+        if known
+        else count == network.num_classes
+    )
+    if not fits:
+        raise ValueError(f"{source} has {count} classes, this network has {network.num_classes}")
+
+
+def _check_options(network: ImageNetwork, card: WeightsCard, names: Sequence[str], source: str | Path) -> None:
+    for name in names:
+        theirs, ours = card.options.get(name), network.options.get(name)
+        if None not in (theirs, ours) and theirs != ours:
+            raise ValueError(
+                f"{source} was trained with {name} {theirs}, this network has {ours}: set {name} to {theirs}"
+            )
+
+
+def _load(network: ImageNetwork, tensors: Mapping[str, Tensor], source: str | Path) -> FitReport:
+    expected = network.state_dict()
+    misfits = [
+        name
+        for name in sorted(expected.keys() | tensors.keys())
+        if name not in expected or name not in tensors or expected[name].shape != tensors[name].shape
+    ]
+    if misfits:
+        raise ValueError(
+            f"{source} does not fit: {len(misfits)} of {len(expected)} tensors differ in name or shape, first "
+            f"{misfits[0]}; was it made with another width or head?"
+        )
+    # A network without memory of its own takes the tensors themselves.
+    assign = any(tensor.is_meta for tensor in expected.values())
+    network.load_state_dict(
+        {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()} if assign else tensors,
+        assign=assign,
+    )
+    return FitReport(str(source), len(tensors), len(expected))

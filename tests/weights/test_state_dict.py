@@ -1,0 +1,279 @@
+"""Checkpoints of other PyTorch programs compute what torchvision computes on the same tensors."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
+
+from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
+from mobilevision.classification import mobilenet_v2
+from mobilevision.detection import ssdlite_mobilenet_v2
+from mobilevision.models import get_model, load_model
+from mobilevision.segmentation import deeplabv3_mobilenet_v2
+from mobilevision.weights.file import load_backbone, read_weights, save_weights
+from mobilevision.weights.state_dict import recognize_state_dict
+
+PROGRAMS = ("torchvision", "timm", "mmpretrain", "huggingface")
+CONFIG = {"tf_padding": False, "layer_norm_eps": 1e-5, "depth_multiplier": 0.35, "image_size": 96}
+"""What makes a configuration of transformers' say what torchvision does."""
+
+
+def normalize(images, program):
+    if program == "huggingface":
+        return images * 2 - 1
+    return (images - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write tensors as a program does, in a folder of their own."""
+
+    def write(tensors, suffix=".pth", config=None, **how):
+        path = tmp_path / f"weights{suffix}"
+        if config is not None:
+            (tmp_path / "config.json").write_text(json.dumps(config))
+        if suffix == ".safetensors":
+            save_file(tensors, path, metadata={"format": "pt"})
+        else:
+            torch.save(tensors, path, **how)
+        return path
+
+    return write
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_logits_are_torchvisions(program, suffix, reference, state_dicts, write):
+    path = write(state_dicts[program], suffix, config=CONFIG if program == "huggingface" else None)
+
+    network = load_model(path).eval()
+
+    images = torch.rand(2, 3, 96, 96)
+    assert (network.options["width_mult"], network.num_classes) == (0.35, 5)
+    torch.testing.assert_close(network(images), reference(normalize(images, program)), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_an_imported_network_is_the_same_to_the_bit_after_saving_and_loading(state_dicts, write, tmp_path):
+    network = load_model(write(state_dicts["torchvision"])).eval()
+    save_weights(network, tmp_path / "own.safetensors")
+
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(load_model(tmp_path / "own.safetensors").eval()(images), network(images))
+
+
+@pytest.mark.parametrize("width", [0.5, 0.75, 1.3, 1.4, 1.0])
+def test_every_width_and_class_count_of_torchvision_is_found(width):
+    with torch.device("meta"):
+        tensors = torchvision_mobilenet_v2(num_classes=7, width_mult=width).state_dict()
+
+    options = recognize_state_dict({name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()})
+
+    assert options.card.options["width_mult"] == width
+    assert options.card.options["num_classes"] == 7
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: {"state_dict": tensors, "epoch": 3, "arch": "mobilenet_v2"},
+        lambda tensors: {"model": tensors},
+        lambda tensors: {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        lambda tensors: {"meta": {"epoch": 1}, "state_dict": {"model": tensors}},
+        lambda tensors: {
+            "model": {name: tensor * 0 for name, tensor in tensors.items()},
+            "model_ema": {"n_averaged": torch.tensor(3)}
+            | {f"module.{name}": tensor for name, tensor in tensors.items()},
+        },
+        lambda tensors: {
+            "state_dict": {name: tensor * 0 for name, tensor in tensors.items()},
+            "state_dict_ema": tensors,
+        },
+    ],
+)
+def test_what_programs_wrap_around_their_tensors_is_taken_off_and_averages_go_first(wrap, state_dicts, write):
+    bare = state_dicts["torchvision"]
+
+    tensors = read_weights(write(wrap(bare))).tensors
+
+    assert torch.equal(tensors["linear.weight"], bare["classifier.1.weight"])
+
+
+def test_files_from_before_the_zip_format_are_read(state_dicts, write):
+    path = write(state_dicts["torchvision"], _use_new_zipfile_serialization=False)
+
+    assert read_weights(path).card.model == "mobilenet_v2"
+
+
+def test_halves_become_floats(state_dicts, write):
+    halves = {name: tensor.half() for name, tensor in state_dicts["timm"].items()}
+
+    assert read_weights(write(halves)).tensors["backbone.stem.conv.weight"].dtype == torch.float32
+
+
+def test_a_file_says_where_it_is_from_and_how_pixels_are_normalised(state_dicts, write):
+    card = read_weights(write(state_dicts["mmpretrain"])).card
+
+    assert card.provenance["source"] == "weights.pth"
+    assert len(card.provenance["sha256"]) == 64
+    assert (card.options["mean"], card.options["std"]) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
+    assert (card.options["padding"], card.options["norm_eps"]) == ("symmetric", 1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("width", "depth"), [(1.1, 1.2), (1.2, 1.4)])
+def test_timms_deeper_networks_are_built_with_their_depth(width, depth, as_timm, train_norms, write):
+    network = train_norms(mobilenet_v2(3, width_mult=width, depth_mult=depth, fixed_ends=True, norm_eps=1e-5))
+
+    imported = load_model(write(as_timm(network)), mean=[0.5] * 3, std=[0.5] * 3).eval()
+
+    names = ("width_mult", "depth_mult", "fixed_ends")
+    assert [imported.options[name] for name in names] == [width, depth, True]
+    assert torch.equal(
+        imported.backbone.stages["stage4"][-1].project.conv.weight,
+        network.backbone.stages["stage4"][-1].project.conv.weight,
+    )
+
+
+def test_timms_configuration_says_size_and_crop(state_dicts, write):
+    said = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "input_size": [3, 160, 160], "crop_pct": 0.95}
+
+    options = read_weights(write(state_dicts["timm"], config={"pretrained_cfg": said})).card.options
+
+    assert (options["mean"], options["input_size"], options["crop_share"]) == ([0.5] * 3, 160, 0.95)
+
+
+@torch.inference_mode()
+def test_the_backbone_of_a_detector_starts_one_of_ours(detector_state_dict, write, reference):
+    path = write({"state_dict": detector_state_dict})
+    network = ssdlite_mobilenet_v2(2, width_mult=0.35, input_size=64).eval()
+
+    report = load_backbone(network, path)
+
+    torch.testing.assert_close(network.backbone.stem.conv.weight, reference.features[0][0].weight)
+    assert report.new == f"{report.num_expected - report.num_loaded} tensors beside the backbone"
+    with pytest.raises(ValueError, match=r"weights\.pth holds the backbone alone: start a network"):
+        load_model(path)
+    with pytest.raises(ValueError, match=r"weights\.pth holds the backbone alone: start a network"):
+        get_model("mobilenet_v2", pretrained=path)
+
+
+@torch.inference_mode()
+def test_a_segmenter_of_transformers_computes_the_same(as_huggingface, train_norms, write):
+    network = train_norms(deeplabv3_mobilenet_v2(4, width_mult=0.5, padding="tf_same", input_size=65, output_stride=8))
+    labels = {str(label): name for label, name in enumerate(("background", "cat", "dog", "owl"))}
+    config = {"output_stride": 8, "image_size": 65, "depth_multiplier": 0.5, "id2label": labels}
+
+    imported = load_model(write(as_huggingface(network), ".safetensors", config=config)).eval()
+
+    images = torch.rand(1, 3, 65, 65)
+    assert imported.class_names == ("background", "cat", "dog", "owl")
+    assert imported.input_size == 65
+    torch.testing.assert_close(imported(images), network(images))
+
+
+def test_a_last_convolution_that_is_narrowed_too_is_found(as_timm, train_norms):
+    network = train_norms(mobilenet_v2(3, width_mult=0.5, scale_last=True))
+
+    options = recognize_state_dict(as_timm(network)).card.options
+
+    assert (options["width_mult"], options["scale_last"]) == (0.5, True)
+    assert network.linear.in_features == 640
+
+
+def test_a_background_is_known_by_its_name_and_by_the_number_of_classes(state_dicts):
+    names = ("background", "a", "b", "c", "d")
+    config = CONFIG | {"id2label": {str(label): name for label, name in enumerate(names)}}
+
+    card = recognize_state_dict(state_dicts["huggingface"], config).card
+
+    assert (card.class_names, card.options["background"]) == (names, "first")
+    assert recognize_state_dict(state_dicts["huggingface"], CONFIG).card.options["background"] is None
+
+
+def test_the_crop_of_transformers_is_32_pixels_inside_the_short_side(state_dicts):
+    options = recognize_state_dict(state_dicts["huggingface"], CONFIG).card.options
+
+    assert options["crop_share"] == 96 / 128
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"first_layer_is_expansion": False}, "expected first_layer_is_expansion True in its config.json, found False"),
+        ({"hidden_act": "relu"}, "expected hidden_act relu6 in its config.json, found relu"),
+        ({"model_type": "mobilenet_v1"}, "expected model_type mobilenet_v2"),
+        ({"image_size": float("inf")}, "cannot convert float infinity to integer"),
+        ({"image_size": -32}, "division by zero"),
+        ({"layer_norm_eps": "small"}, "could not convert string to float"),
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_refused(said, message, state_dicts, write):
+    with pytest.raises(ValueError, match=message):
+        read_weights(write(state_dicts["huggingface"], config=CONFIG | said))
+
+
+def test_transformers_tensors_without_their_configuration_are_refused(state_dicts, write):
+    with pytest.raises(ValueError, match=r"its config\.json must lie beside it"):
+        read_weights(write(state_dicts["huggingface"], ".safetensors"))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, "\xff"])
+def test_a_damaged_configuration_is_refused_by_its_name(text, state_dicts, write, tmp_path):
+    path = write(state_dicts["timm"])
+    (tmp_path / "config.json").write_text(text, encoding="latin-1")
+
+    with pytest.raises(ValueError, match=r"config\.json is no configuration"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_missing_tensor_is_named(program, state_dicts, write):
+    tensors = state_dicts[program]
+    name = next(reversed([name for name in tensors if name.endswith("running_var")]))
+    del tensors[name]
+
+    with pytest.raises(ValueError, match=f"it has no tensor {name}"):
+        read_weights(write(tensors, config=CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda weight: weight[0], "expected features.0.0.weight to be floats of 4 dimensions, found"),
+        (lambda weight: weight.long(), "expected features.0.0.weight to be floats of 4 dimensions, found torch.int64"),
+        (lambda weight: weight[:5], r"features.0.0 has 5 filters and 16 values in features.0.1.weight"),
+        (lambda weight: weight.new_ones(1).expand(16, 3, 3000, 3000), "its tensors would take"),
+        (lambda weight: weight.to_sparse(), "expected features.0.0.weight to be a dense tensor"),
+    ],
+)
+def test_a_tensor_of_another_form_is_refused(damage, message, state_dicts, write):
+    tensors = state_dicts["torchvision"]
+    tensors["features.0.0.weight"] = damage(tensors["features.0.0.weight"])
+
+    with pytest.raises(ValueError, match=message):
+        read_weights(write(tensors))
+
+
+def test_channels_that_no_width_gives_are_refused(state_dicts, write):
+    tensors = state_dicts["torchvision"]
+    for name in [name for name in tensors if name.startswith("features.0.")]:
+        if tensors[name].ndim:
+            tensors[name] = tensors[name][:8]
+
+    with pytest.raises(ValueError, match="no width of MobileNetV2 has stages of 8, 8, 8, 16"):
+        read_weights(write(tensors))
+
+
+@pytest.mark.parametrize("name", ["features.1.block.0.0.weight", "layer1.0.conv1.weight"])
+def test_another_network_is_refused_by_a_name_of_its_tensors(name, write):
+    with pytest.raises(ValueError, match=f"not those of a MobileNetV2 of .* the first is {name}"):
+        read_weights(write({name: torch.ones(3)}))
+
+
+def test_another_network_of_timms_is_refused(state_dicts, write):
+    with pytest.raises(ValueError, match=r"MobileNetV2 has no blocks\.1\.0\.se\.conv_reduce\.weight"):
+        read_weights(write(state_dicts["timm"] | {"blocks.1.0.se.conv_reduce.weight": torch.ones(1)}))

@@ -1,0 +1,218 @@
+"""Published weights, served by this machine in their publishers' form."""
+
+import hashlib
+import io
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
+
+from mobilevision.complexity import measure
+from mobilevision.detection import ssdlite_mobilenet_v2
+from mobilevision.models import find_model, get_model, list_models
+from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.file import load_backbone, load_network, locate_weights, read_weights
+from mobilevision.weights.zoo import COCO_NAMES, IMAGENET_NAMES, VOC_NAMES, ZOO, ZooEntry, fetch_entry
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path, monkeypatch) -> Path:
+    """The folder that torch.hub keeps its files in."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    return tmp_path / "hub/checkpoints"
+
+
+@pytest.fixture
+def publish(server, monkeypatch):
+    """Put tensors on the server and give the entry that says so."""
+
+    def publish(tensors, *, hashed: bool = True, name: str = "tiny") -> ZooEntry:
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        body = buffer.getvalue()
+        ending = f"-{hashlib.sha256(body).hexdigest()[:8]}" if hashed else ""
+        server.files[f"{name}{ending}.pth"] = body
+        entry = ZooEntry(
+            name=name,
+            model="mobilenet_v2",
+            url=f"{server.url}/{name}{ending}.pth",
+            options={"input_size": 64, "crop_share": 0.9},
+            class_names=("a", "b", "c", "d", "e"),
+            parameters=1,
+            multiply_adds=1,
+            published="top-1 71.8",
+            source="a test",
+            licence="Apache-2.0",
+        )
+        monkeypatch.setitem(ZOO, name, entry)
+        return entry
+
+    return publish
+
+
+def test_a_network_is_built_from_the_name_of_its_weights(publish, state_dicts, hub):
+    entry = publish(state_dicts["torchvision"])
+
+    network = get_model("mobilenet_v2", pretrained="tiny")
+
+    assert torch.equal(network.linear.weight, state_dicts["torchvision"]["classifier.1.weight"])
+    assert (network.class_names, network.input_size, network.crop_share) == (("a", "b", "c", "d", "e"), 64, 0.9)
+    assert [path.name for path in hub.iterdir()] == [entry.file_name]
+
+
+def test_what_is_there_is_not_fetched_again(publish, state_dicts, server):
+    publish(state_dicts["torchvision"])
+
+    assert locate_weights("tiny") == locate_weights("tiny")
+    assert len(server.asked) == 1
+
+
+def test_the_card_says_address_licence_and_figure(publish, state_dicts):
+    entry = publish(state_dicts["torchvision"])
+
+    provenance = read_weights("tiny").card.provenance
+
+    assert (provenance["url"], provenance["licence"]) == (entry.url, "Apache-2.0")
+    assert provenance["published"] == "top-1 71.8 (a test)"
+    assert provenance["sha256"].startswith(entry.hash_prefix)
+
+
+def test_an_interrupted_download_resumes(publish, state_dicts, server):
+    entry = publish(state_dicts["torchvision"])
+    server.breaks[entry.file_name] = 100_000
+
+    with pytest.raises(OSError, match="try again to go on from there"):
+        fetch_entry(entry)
+    assert read_weights("tiny").card.model == "mobilenet_v2"
+    assert [first for _, first in server.asked] == [0, 100_000]
+
+
+def test_another_hash_than_the_name_says_is_refused_and_nothing_kept(publish, state_dicts, server, hub):
+    entry = publish(state_dicts["torchvision"])
+    server.files[entry.file_name] = b"something else"
+
+    with pytest.raises(
+        ValueError, match=rf"must have a sha256 of {entry.hash_prefix}, got [0-9a-f]{{64}}: it was fetched"
+    ):
+        get_model("mobilenet_v2", pretrained="tiny")
+    assert list(hub.iterdir()) == []
+
+
+def test_without_a_hash_in_the_name_the_first_one_is_recorded_and_asked_for_again(publish, state_dicts, server, hub):
+    entry = publish(state_dicts["torchvision"], hashed=False)
+    path = fetch_entry(entry)
+    recorded = (hub / f"{entry.file_name}.sha256").read_text().strip()
+    assert recorded == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert fetch_entry(entry) == path
+
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"must have a sha256 of {recorded}, got .*: delete .* to fetch it again"):
+        fetch_entry(entry)
+
+    path.unlink()
+    server.files[entry.file_name] = b"another file of this name"
+    with pytest.raises(ValueError, match=f"must have a sha256 of {recorded}, got .*: it was fetched from"):
+        fetch_entry(entry)
+    assert not path.exists()
+
+
+def test_a_file_of_another_class_count_than_the_entry_says_is_refused(publish, state_dicts):
+    tensors = state_dicts["torchvision"]
+    for name in ("classifier.1.weight", "classifier.1.bias"):
+        tensors[name] = tensors[name][:3]
+    publish(tensors)
+
+    with pytest.raises(ValueError, match="tiny must be mobilenet_v2 of 5 classes, its file holds mobilenet_v2 of 3"):
+        read_weights("tiny")
+
+
+def test_a_file_of_that_name_goes_first(publish, state_dicts, tmp_path, monkeypatch):
+    publish(state_dicts["torchvision"])
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").write_bytes(b"not weights at all")
+
+    with pytest.raises(ValueError, match="tiny is not a weights file"):
+        read_weights("tiny")
+
+
+def test_published_weights_load_whole_and_start_a_backbone(publish, state_dicts):
+    publish(state_dicts["torchvision"])
+    entry = get_model("mobilenet_v2", pretrained="tiny")
+    classifier = get_model("mobilenet_v2", width_mult=0.35, num_classes=5, norm_eps=1e-5)
+    detector = ssdlite_mobilenet_v2(2, width_mult=0.35, norm_eps=1e-5, input_size=64)
+
+    load_network(classifier, Path("tiny"))
+    load_backbone(detector, Path("tiny"))
+
+    for network in (classifier, detector):
+        assert torch.equal(network.backbone.stem.conv.weight, entry.backbone.stem.conv.weight)
+
+
+def test_the_detector_of_90_numbers_becomes_one_of_cocos_80_classes():
+    network = ssdlite_mobilenet_v2(90, preset="tf300", width_mult=0.35)
+    for number, predictor in enumerate(network.class_predictors):
+        # Every row says which of an anchor's 91 numbers it is.
+        bias = torch.arange(91.0).repeat(predictor.pointwise.out_channels // 91)
+        predictor.pointwise.bias = nn.Parameter(bias + 1000 * number)
+
+    weights = ZOO["ssdlite_mobilenet_v2_coco"].describe(Weights(network.state_dict(), WeightsCard.of(network)))
+
+    bias = weights.tensors["class_predictors.1.pointwise.bias"].reshape(6, 81) - 1000
+    assert (bias == bias[0]).all()
+    assert bias[0][:14].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14]
+    assert bias[0][-1] == 90
+    assert (weights.card.options["num_classes"], weights.card.class_names) == (80, COCO_NAMES)
+
+
+def test_names_are_in_the_order_of_their_classes():
+    assert (len(COCO_NAMES), COCO_NAMES[0], COCO_NAMES[11], COCO_NAMES[79]) == (80, "person", "stop sign", "toothbrush")
+    assert (len(VOC_NAMES), VOC_NAMES[0], VOC_NAMES[15]) == (21, "background", "person")
+    assert (len(IMAGENET_NAMES), IMAGENET_NAMES[0], IMAGENET_NAMES[999]) == (1000, "tench", "toilet tissue")
+
+
+def test_every_publisher_is_there_with_as_many_networks_as_it_has():
+    entries = list_models(pretrained=True)
+
+    assert Counter(entry.source.split(",")[0] + entry.model for entry in entries) == {
+        "torchvisionmobilenet_v2": 2,
+        "tensorflow/modelsmobilenet_v2": 22,
+        "tensorflow/modelsssdlite_mobilenet_v2": 1,
+        "tensorflow/modelsdeeplabv3_mobilenet_v2": 4,
+    }
+    assert len({entry.url for entry in entries}) == len(entries)
+    assert not set(ZOO) & set(list_models())
+
+
+def test_torchvisions_entries_say_what_torchvision_says():
+    for weights, version in zip(MobileNet_V2_Weights, ("v1", "v2"), strict=True):
+        entry = ZOO[f"mobilenet_v2_torchvision_{version}"]
+        accuracy = weights.meta["_metrics"]["ImageNet-1K"]
+        assert entry.url == weights.url
+        assert entry.published == f"ImageNet top-1 {accuracy['acc@1']}, top-5 {accuracy['acc@5']}"
+        assert entry.parameters == weights.meta["num_params"]
+        assert entry.class_names == tuple(weights.meta["categories"])
+        transform = weights.transforms()
+        assert entry.options["crop_share"] == transform.crop_size[0] / transform.resize_size[0]
+
+
+BUILT = {
+    "mobilenet_v2_torchvision_v1": {},
+    "mobilenet_v2_1.4_224": {},
+    "mobilenet_v2_0.75_160": {},
+    "mobilenet_v2_0.35_96": {},
+    "ssdlite_mobilenet_v2_coco": {},
+    "deeplabv3_mnv2_pascal_train_aug": {},
+    "deeplabv3_mnv2_dm05_pascal_trainval": {"width_mult": 0.5, "round_to": 1},
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_counts_are_those_of_the_network_that_is_built(name):
+    entry = ZOO[name]
+
+    complexity = measure(find_model(entry.model)(len(entry.class_names), **{**entry.options, **BUILT[name]}))
+
+    assert (complexity.parameters, complexity.multiply_adds) == (entry.parameters, entry.multiply_adds)
