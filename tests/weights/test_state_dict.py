@@ -277,3 +277,12 @@ def test_another_network_is_refused_by_a_name_of_its_tensors(name, write):
 def test_another_network_of_timms_is_refused(state_dicts, write):
     with pytest.raises(ValueError, match=r"MobileNetV2 has no blocks\.1\.0\.se\.conv_reduce\.weight"):
         read_weights(write(state_dicts["timm"] | {"blocks.1.0.se.conv_reduce.weight": torch.ones(1)}))
+
+
+@pytest.mark.parametrize(("program", "name"), [("torchvision", "classifier.1.weight"), ("timm", "classifier.bias")])
+def test_a_missing_classifier_is_named(program, name, state_dicts, write):
+    tensors = state_dicts[program]
+    del tensors[name]
+
+    with pytest.raises(ValueError, match=f"it has no tensor {name}"):
+        read_weights(write(tensors))
