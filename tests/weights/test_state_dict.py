@@ -1,6 +1,7 @@
 """Checkpoints of other PyTorch programs compute what torchvision computes on the same tensors."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -286,3 +287,14 @@ def test_a_missing_classifier_is_named(program, name, state_dicts, write):
 
     with pytest.raises(ValueError, match=f"it has no tensor {name}"):
         read_weights(write(tensors))
+
+
+def test_a_checkpoint_whose_parts_unpack_to_far_more_than_it_is_is_refused(state_dicts, write, tmp_path):
+    path = write(state_dicts["torchvision"])
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+        bomb.writestr("archive/data/bomb", bytes(50_000_000))
+
+    with pytest.raises(ValueError, match=r"bomb\.pth .* its parts are compressed, which torch\.save does not do"):
+        read_weights(tmp_path / "bomb.pth")
