@@ -58,6 +58,17 @@ def test_a_file_that_has_become_shorter_is_begun_anew_the_next_time(server, targ
     assert target.read_bytes() == BODY[:1000]
 
 
+def test_a_file_that_had_come_whole_is_not_fetched_again(server, target):
+    server.files["file.tgz"] = BODY
+    target.parent.mkdir()
+    target.with_name("file.tgz.part").write_bytes(BODY)
+
+    download(f"{server.url}/file.tgz", target)
+
+    assert target.read_bytes() == BODY
+    assert server.asked == [("file.tgz", len(BODY))]
+
+
 def test_what_is_not_there_is_named_with_the_servers_answer(server, target):
     with pytest.raises(OSError, match=r"gone.tgz cannot be fetched: 404 Not Found"):
         download(f"{server.url}/gone.tgz", target)
