@@ -43,9 +43,10 @@ def download(url: str, path: Path, *, progress: bool = True) -> None:
     except HTTPError as error:
         if error.code != NOT_SATISFIABLE or not part.exists():
             raise OSError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
-        # What is there goes beyond the file's end: it is of another one.
-        part.unlink()
-        raise OSError(f"{url} has become shorter than what was fetched of it before: try again") from error
+        if error.headers.get("Content-Range") != f"bytes */{part.stat().st_size}":
+            # What is there goes beyond the file's end: it is of another one.
+            part.unlink()
+            raise OSError(f"{url} has become shorter than what was fetched of it before: try again") from error
     except (URLError, http.client.HTTPException, OSError) as error:
         raise OSError(f"{url} cannot be fetched: {getattr(error, 'reason', error)}") from error
     part.replace(path)

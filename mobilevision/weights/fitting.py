@@ -153,6 +153,8 @@ def _adapt(network: ImageNetwork, weights: Weights, match: Match) -> dict[str, T
     """Give the tensors with the head's rows in the network's places."""
     tensors, card = weights
     count, head = count_classes(card), HEADS[card.model]
+    if count == network.num_classes and not match.how:
+        return tensors
     adapted = dict(tensors)
     for name, own in network.state_dict().items():
         if not head.tensors.fullmatch(name):

@@ -24,7 +24,6 @@ PYTORCH_OPTIONS: Mapping[str, Scalar] = {
 }
 """What networks that were trained in PyTorch have in common where their file says nothing else."""
 
-
 NUM_BLOCKS = tuple(stage.num_blocks for stage in STAGES)
 
 
@@ -126,7 +125,11 @@ def take_linear(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     Raises:
         ValueError: One is missing, is none that can be read, or they have another number of classes each.
     """
-    weight = take(tensors, f"{name}.weight", num_dimensions=tensors[f"{name}.weight"].ndim).flatten(1)
+    # As a linear layer or as a 1x1 convolution.
+    stored = tensors.get(f"{name}.weight")
+    weight = take(
+        tensors, f"{name}.weight", num_dimensions=4 if stored is not None and stored.ndim == 4 else 2
+    ).flatten(1)
     bias = take(tensors, f"{name}.bias", num_dimensions=1)
     if len(weight) != len(bias):
         raise ValueError(f"{name} has {len(weight)} rows and {len(bias)} biases")

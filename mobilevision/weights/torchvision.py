@@ -53,9 +53,7 @@ def map_torchvision(tensors: Mapping[str, Tensor]) -> Weights:
         ValueError: A tensor is missing or has another form.
     """
     taken, options = take_backbone(tensors, LAYOUT)
-    taken |= take_linear(tensors, CLASSIFIER) if f"{CLASSIFIER}.weight" in tensors else {}
-    if "linear.bias" not in taken:
-        raise ValueError(f"it has no tensor {CLASSIFIER}.weight")
+    taken |= take_linear(tensors, CLASSIFIER)
     return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["linear.bias"]), **options}))
 
 

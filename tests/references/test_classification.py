@@ -28,6 +28,11 @@ def test_the_logits_are_tensorflows(network, references, read_picture, picture):
 def test_the_background_is_kept_as_the_first_of_1001_classes(network):
     assert network.num_classes == 1001
     assert network.linear.out_features == 1001
+    assert network.options["background"] == "first"
+
+
+def test_pictures_are_cut_as_tensorflow_measured(network):
+    assert (network.eval_crop, network.crop_share, network.input_size) == ("central", 0.875, 224)
 
 
 @torch.inference_mode()

@@ -165,8 +165,13 @@ def server() -> Iterator[Server]:
             first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
             asked.append((name, first))
             body = files.get(name)
-            if body is None or first >= len(body):
-                self.send_error(404 if body is None else 416)
+            if body is None:
+                self.send_error(404)
+                return
+            if first >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+                self.end_headers()
                 return
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(body) - first))

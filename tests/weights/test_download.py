@@ -35,16 +35,14 @@ def test_a_server_that_does_not_know_ranges_sends_everything_once_more(server, t
     server.files["file.tgz"], server.breaks["file.tgz"] = BODY, 300_000
     with pytest.raises(OSError, match="came, try again"):
         download(f"{server.url}/file.tgz", target)
-    # Such a server says nothing of a range in its answer.
-    monkeypatch.setattr("mobilevision.weights.download.PARTIAL", 299)
     server.files["file.tgz"] = BODY[::-1]
-    part = target.with_name("file.tgz.part")
+    # What it is not told it does not know.
     monkeypatch.setattr("mobilevision.weights.download.Request", lambda url, headers: url)
 
     download(f"{server.url}/file.tgz", target)
 
     assert target.read_bytes() == BODY[::-1]
-    assert not part.exists()
+    assert server.asked == [("file.tgz", 0), ("file.tgz", 0)]
 
 
 def test_a_file_that_has_become_shorter_is_begun_anew_the_next_time(server, target):
@@ -58,6 +56,17 @@ def test_a_file_that_has_become_shorter_is_begun_anew_the_next_time(server, targ
     download(f"{server.url}/file.tgz", target)
 
     assert target.read_bytes() == BODY[:1000]
+
+
+def test_a_file_that_had_come_whole_is_not_fetched_again(server, target):
+    server.files["file.tgz"] = BODY
+    target.parent.mkdir()
+    target.with_name("file.tgz.part").write_bytes(BODY)
+
+    download(f"{server.url}/file.tgz", target)
+
+    assert target.read_bytes() == BODY
+    assert server.asked == [("file.tgz", len(BODY))]
 
 
 def test_what_is_not_there_is_named_with_the_servers_answer(server, target):
@@ -74,10 +83,3 @@ def test_a_server_that_does_not_answer_is_named(target):
 def test_nothing_but_http_is_fetched(url, target):
     with pytest.raises(ValueError, match="url must begin with http:// or https://, got"):
         download(url, target)
-
-
-def test_an_empty_file_is_fetched_too(server, target):
-    server.files["file.tgz"] = b""
-
-    with pytest.raises(OSError, match="cannot be fetched"):
-        download(f"{server.url}/file.tgz", target)

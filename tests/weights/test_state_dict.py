@@ -1,6 +1,7 @@
 """Checkpoints of other PyTorch programs compute what torchvision computes on the same tensors."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -277,3 +278,23 @@ def test_another_network_is_refused_by_a_name_of_its_tensors(name, write):
 def test_another_network_of_timms_is_refused(state_dicts, write):
     with pytest.raises(ValueError, match=r"MobileNetV2 has no blocks\.1\.0\.se\.conv_reduce\.weight"):
         read_weights(write(state_dicts["timm"] | {"blocks.1.0.se.conv_reduce.weight": torch.ones(1)}))
+
+
+@pytest.mark.parametrize(("program", "name"), [("torchvision", "classifier.1.weight"), ("timm", "classifier.bias")])
+def test_a_missing_classifier_is_named(program, name, state_dicts, write):
+    tensors = state_dicts[program]
+    del tensors[name]
+
+    with pytest.raises(ValueError, match=f"it has no tensor {name}"):
+        read_weights(write(tensors))
+
+
+def test_a_checkpoint_whose_parts_unpack_to_far_more_than_it_is_is_refused(state_dicts, write, tmp_path):
+    path = write(state_dicts["torchvision"])
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+        bomb.writestr("archive/data/bomb", bytes(50_000_000))
+
+    with pytest.raises(ValueError, match=r"bomb\.pth .* its parts are compressed, which torch\.save does not do"):
+        read_weights(tmp_path / "bomb.pth")
