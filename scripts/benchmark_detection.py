@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import coco_eval, loader, matching_and_loss, postprocess, training_step
-from benchmarks.interleaved import Measured, run_interleaved, summarize
+from benchmarks.interleaved import run_interleaved, summarize
 
 Rows = dict[str, dict[str, Any]]
 
@@ -79,12 +79,8 @@ def _measure(
     sides = {"ours": part.ours, "peer": part.peer}
     done = run_interleaved(sides, options, rounds=rounds or given.rounds, warmup=warmup, threads=given.threads)
     ours, peer = done["ours"], done["peer"]
-    row = summarize(ours.seconds, peer.seconds)
-    return {name: row | {"memory": [ours.peak_memory, peer.peak_memory]} | _compare(part, ours, peer)}
-
-
-def _compare(part: Any, ours: Measured, peer: Measured) -> dict[str, str]:
-    return {"results": part.compare(ours.result, peer.result)} if hasattr(part, "compare") else {}
+    memory = {"memory": [ours.peak_memory, peer.peak_memory]}
+    return {name: summarize(ours.seconds, peer.seconds) | memory | {"results": part.compare(ours.result, peer.result)}}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Rows]] = {

@@ -50,9 +50,11 @@ def run_interleaved(
             measured[name] = Measured(seconds[name], *pipe.recv())
         return measured
     finally:
+        for pipe in pipes.values():
+            pipe.close()
         for process in processes:
+            process.join(timeout=30)
             process.terminate()
-            process.join()
 
 
 def summarize(ours: list[float], peer: list[float]) -> dict[str, Any]:

@@ -54,3 +54,8 @@ def peer(batch_size: int, objects: int, num_classes: int) -> Callable[[], float]
         return loss.item()
 
     return step
+
+
+def compare(ours: float, peer: float) -> str:
+    """Say how far the losses are apart."""
+    return f"losses {ours:.4f} and {peer:.4f}"
