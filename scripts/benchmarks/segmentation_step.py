@@ -12,7 +12,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.segmentation.types import IGNORE_INDEX, Batch
-from mobilevision.training.optimization import make_optimizer
+from mobilevision.training.optimization import make_optimizer, parameter_groups
 
 NUM_CLASSES = 21
 OPTIMIZER = {"lr": 0.007, "momentum": 0.9, "weight_decay": 1e-4}
@@ -40,7 +40,7 @@ def _ours(batch_size: int, crop: int, *, autocast: bool) -> Callable[[], float]:
     keep_freed_memory()
     task = SegmentationTask(NUM_CLASSES, input_size=crop).train()
     task.log = lambda *_, **__: None  # it needs a trainer
-    optimizer = make_optimizer("sgd", task.network, learning_rate=0.007, momentum=0.9, weight_decay=4e-5)
+    optimizer = make_optimizer("sgd", parameter_groups(task.network, 4e-5), learning_rate=0.007, momentum=0.9)
     images, masks = make_batch(batch_size, crop)
     batch = Batch(images, masks, torch.arange(batch_size))
 
