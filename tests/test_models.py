@@ -52,8 +52,8 @@ def test_options_go_before_those_of_the_file(tmp_path):
     [
         (("resnet50",), {}, "model must be one of mobilenet_v2, .*, got 'resnet50'"),
         (("mobilenet_v2",), {"width": 2}, "mobilenet_v2 has no option 'width': it takes num_classes, width_mult"),
-        (("mobilenet_v2", True), {}, "pretrained must be False or"),
-        (("mobilenet_v2", "imagenet"), {}, "pretrained must be False or .*, got 'imagenet'"),
+        (("mobilenet_v2", True), {}, "pretrained must be False, the path of .*: none come with"),
+        (("mobilenet_v2", "imagenet"), {}, "pretrained must be False, .*, got 'imagenet'"),
     ],
 )
 def test_what_is_not_there_is_refused(arguments, options, message):

@@ -54,7 +54,8 @@ def find_format(root: Path, annotations: Sequence[str | None] = ()) -> Format:
     if found:
         raise ValueError(f"{root} looks like {' and '.join(found)}: set format to one of them")
     expected = ", ".join(f"{LAYOUTS[name][0][0].format('train')} ({name})" for name in get_args(Format))
-    raise FileNotFoundError(f"{root} holds no set of boxes in a known layout: expected {expected}, or set format")
+    absence = "holds no set of boxes in a known layout" if root.is_dir() else "not found"
+    raise FileNotFoundError(f"{root} {absence}: expected {expected}, or set format")
 
 
 def find_part(
