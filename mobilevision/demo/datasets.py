@@ -32,7 +32,7 @@ DESCRIPTION = "scenes.json"
 JPEG_QUALITY = 95
 CROP_MARGIN = 1.25
 """Side of a classification picture to the longer side of its object's box."""
-MIN_CROP_SHARE = 0.6
+MIN_CROP_SHARE = 0.7
 """A classification picture is made where at least this share of all object pixels in it are of one object."""
 
 

@@ -34,9 +34,9 @@ class DemoSize(NamedTuple):
     num_train: int = 800
     num_val: int = 150
     width_mult: float = 0.5
-    classification_epochs: int = 30
-    detection_epochs: int = 24
-    segmentation_epochs: int = 14
+    classification_epochs: int = 22
+    detection_epochs: int = 7
+    segmentation_epochs: int = 7
 
 
 class Outcome(NamedTuple):
@@ -95,6 +95,7 @@ def _train(task: NetworkTask, data: ImageDataModule, epochs: int, weights: Path)
         check_val_every_n_epoch=epochs,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        precision="32-true" if isinstance(task, ClassificationTask) else "bf16-mixed",
     )
     trainer.fit(task, datamodule=data)
     save_weights(task.network, weights)
@@ -115,13 +116,15 @@ def _classify(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None
         width_mult=size.width_mult,
         input_size=CLASSIFIER_SIDE,
         norm_momentum=_NORM_MOMENTUM,
-        **_RECIPE,
+        dropout=0.0,
+        label_smoothing=0.0,
+        **_RECIPE | {"learning_rate": 5e-3},
     )
     data = ImageNetDataModule(
         str(layouts.classification),
         input_size=CLASSIFIER_SIDE,
         min_crop_area=0.6,
-        batch_size=32,
+        batch_size=16,
         num_workers=1,
         seed=seed,
     )
@@ -138,7 +141,7 @@ def _detect(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None) 
         backbone_weights=str(backbone),
         **_RECIPE,
     )
-    data = CocoDataModule(str(layouts.coco), input_size=SCENE_SIDE, crop=False, batch_size=16, num_workers=1, seed=seed)
+    data = CocoDataModule(str(layouts.coco), input_size=SCENE_SIDE, crop=False, batch_size=8, num_workers=1, seed=seed)
     return task, data, size.detection_epochs
 
 
@@ -158,7 +161,9 @@ def _segment(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None)
         train_split="train",
         classes=classes,
         input_size=SEGMENTER_SIDE,
-        batch_size=16,
+        min_scale=0.75,
+        max_scale=1.25,
+        batch_size=8,
         num_workers=1,
         seed=seed,
     )

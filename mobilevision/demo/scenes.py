@@ -20,6 +20,9 @@ MIN_VISIBLE = 0.6
 """Every object shows at least this share of itself: not more is cut off by the border or covered by later ones."""
 RADIUS = (17, 40)
 """Nominal radius of an object, in pixels."""
+TYPICAL_SHARE = 0.95
+"""The share of a class's objects that are of about its own hue, as most things of a kind are; the others are of any."""
+HUE_SPREAD = 0.03
 SUPERSAMPLING = 4
 
 
@@ -52,7 +55,7 @@ def draw_scene(seed: int, split: Split, index: int, side: int = SCENE_SIDE) -> S
         areas = [*whole_areas, polygon_area(outline)]
         visible = np.bincount(covered.ravel(), minlength=len(areas) + 1)[1:]
         if np.all(visible >= MIN_VISIBLE * np.asarray(areas)):
-            picture = lay_down(picture, cover, rng)
+            picture = lay_down(picture, cover, label, rng)
             instances, whole_areas = covered, areas
             labels.append(label)
     noisy = picture + rng.uniform(1, 6) * rng.standard_normal(picture.shape, np.float32)
@@ -84,15 +87,17 @@ def polygon_area(outline: Outline) -> float:
     return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
 
 
-def lay_down(picture: Picture, cover: Float[np.ndarray, "S S"], rng: np.random.Generator) -> Picture:
+def lay_down(picture: Picture, cover: Float[np.ndarray, "S S"], label: int, rng: np.random.Generator) -> Picture:
     """Paint a textured surface where ``cover`` says, with a soft shadow below and to the right of it."""
+    typical = rng.uniform() < TYPICAL_SHARE
+    hue = label / len(CLASS_NAMES) + rng.normal(0, HUE_SPREAD) if typical else rng.uniform()
     side = cover.shape[0]
     shift = np.array([[1, 0, side / 64], [0, 1, side / 64]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(cover, shift, (side, side)), (0, 0), side / 64)
     shaded = picture * cv2.merge([1 - 0.5 * shadow] * 3)
     inner = cv2.erode(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     rim = np.full_like(picture, 245)
-    return mix(shaded, mix(rim, paint_texture(side, side, rng), inner), cover)
+    return mix(shaded, mix(rim, paint_texture(side, side, rng, hue), inner), cover)
 
 
 def class_mask(scene: Scene) -> UInt8[np.ndarray, "S S"]:

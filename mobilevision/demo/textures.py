@@ -46,15 +46,14 @@ TEXTURES: tuple[Callable[[Blend, Blend, np.random.Generator], Blend], ...] = (st
 """Each takes the coordinates of the pixels, turned into the direction of the texture."""
 
 
-def paint_texture(height: int, width: int, rng: np.random.Generator) -> Picture:
-    """Paint a rectangle with a random texture of two random colours, which say nothing of any class."""
+def paint_texture(height: int, width: int, rng: np.random.Generator, hue: float) -> Picture:
+    """Paint a rectangle with a random texture of two shades of a hue, in [0, 1]."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     turned = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     blend = TEXTURES[rng.integers(len(TEXTURES))](*turned, rng)
-    hue = rng.uniform()
     bright = _color(hue, rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.0))
-    dark = _color(hue + rng.normal(0, 0.12), rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7))
+    dark = _color(hue + rng.normal(0, 0.04), rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7))
     return mix(bright, dark, blend) if rng.uniform() < 0.5 else mix(dark, bright, blend)
 
 
