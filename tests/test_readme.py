@@ -13,11 +13,12 @@ PAGES = ("README.md", "docs/quickstart.md")
 
 
 def blocks(language):
-    return [
-        pytest.param(code, id=f"{page}-{index}")
-        for page in PAGES
-        for index, code in enumerate(re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
-    ]
+    found = []
+    for page in PAGES:
+        fences = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+        codes = [code for name, code in fences if name == language]
+        found += [pytest.param(code, id=f"{page}-{index}") for index, code in enumerate(codes)]
+    return found
 
 
 @pytest.mark.parametrize("code", blocks("python"))
