@@ -34,9 +34,9 @@ class DemoSize(NamedTuple):
     num_train: int = 800
     num_val: int = 150
     width_mult: float = 0.5
-    classification_epochs: int = 22
+    classification_epochs: int = 25
     detection_epochs: int = 7
-    segmentation_epochs: int = 7
+    segmentation_epochs: int = 6
 
 
 class Outcome(NamedTuple):
