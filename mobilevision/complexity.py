@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.backbone.mobilenet_v2 import InvertedResidual
-
-MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-"""The sizes at which DeepLab looks at an image where it is asked for the best it can do."""
+from mobilevision.segmentation.multi_scale import PAPER_SCALES, scale_size
 
 BYTES_PER_ELEMENT = 4
 
@@ -108,7 +106,7 @@ def count_multi_scale(
     network: ImageNetwork,
     input_size: int | None = None,
     *,
-    scales: Sequence[float] = MULTI_SCALES,
+    scales: Sequence[float] = PAPER_SCALES,
     flip: bool = True,
     tf_space_to_batch: bool = False,
 ) -> int:
@@ -123,7 +121,7 @@ def count_multi_scale(
     """
     base = network.input_size if input_size is None else input_size
     passes = (
-        _sum_multiply_adds(record_operations(network, int((base - 1) * scale + 1)), tf_space_to_batch)
+        _sum_multiply_adds(record_operations(network, scale_size((base, base), scale)[0]), tf_space_to_batch)
         for scale in scales
     )
     return sum(passes) * (2 if flip else 1)

@@ -34,7 +34,7 @@ class NetworkTask(L.LightningModule):
     steps, and sets ``report``. It logs ``train/loss``, ``val/loss`` and the figure it is monitored by.
 
     Args:
-        optimizer: ``sgd``, ``adamw`` or ``rmsprop``.
+        optimizer: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``, TensorFlow's.
         learning_rate: Base rate of the optimizer, after warm-up.
         momentum: Of sgd and rmsprop.
         weight_decay: Of convolutions and linear layers; norms, biases and depthwise filters do not decay.
