@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.backbone.mobilenet_v2 import InvertedResidual
+from mobilevision.backbone.inverted_residual import InvertedResidual
 from mobilevision.segmentation.multi_scale import PAPER_SCALES, scale_size
 
 BYTES_PER_ELEMENT = 4

@@ -3,52 +3,27 @@
 Reference: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, sections 3 and 4.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mobilevision.backbone.batch_norm import BatchNorm2d
-from mobilevision.backbone.padding import Padding, conv2d
-
-
-class Stage(NamedTuple):
-    """One row of Table 2."""
-
-    expansion: int
-    channels: int
-    num_blocks: int
-    stride: int
-
-
-STEM_CHANNELS = 32
-STAGES = (
-    #     t    c  n  s
-    Stage(1, 16, 1, 1),
-    Stage(6, 24, 2, 2),
-    Stage(6, 32, 3, 2),
-    Stage(6, 64, 4, 2),
-    Stage(6, 96, 3, 1),
-    Stage(6, 160, 3, 2),
-    Stage(6, 320, 1, 1),
+from mobilevision.backbone.inverted_residual import ConvNorm, InvertedResidual, NormOptions
+from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.stages import (
+    LAST_CHANNELS,
+    STEM_CHANNELS,
+    BlockPlan,
+    deepen_stages,
+    plan_strides,
+    round_channels,
 )
-LAST_CHANNELS = 1280
 
 EXPANSION_STAGE = "stage6"
 """The stage whose first block's expansion is a tap: SSDLite reads it."""
 
-OUTPUT_STRIDES = (8, 16, 32)
-
 INIT_STD = 0.09
-
-
-class NormOptions(NamedTuple):
-    """Batch normalisation as the paper's backbone has it; ``momentum`` in PyTorch's sense (1 - TensorFlow's decay)."""
-
-    eps: float = 1e-3
-    momentum: float = 0.003
 
 
 class FeatureInfo(NamedTuple):
@@ -56,140 +31,6 @@ class FeatureInfo(NamedTuple):
 
     channels: int
     stride: int
-
-
-class BlockPlan(NamedTuple):
-    """Stride and dilation of one block's depthwise convolution."""
-
-    stride: int
-    dilation: int
-
-
-def round_channels(channels: float, divisor: int = 8, minimum: int = 8) -> int:
-    """Round to a multiple of ``divisor``, never below ``minimum`` and never by more than a tenth downwards.
-
-    >>> [round_channels(width * 24) for width in (0.35, 0.5, 1.4)]
-    [8, 16, 32]
-    """
-    rounded = max(minimum, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-def deepen_stages(depth_mult: float, *, fixed_ends: bool = False) -> tuple[Stage, ...]:
-    """Give Table 2 with ``depth_mult`` times as many blocks in every stage, rounded up.
-
-    Args:
-        depth_mult: Above 0.
-        fixed_ends: Whether the first and the last stage keep their one block.
-
-    >>> [stage.num_blocks for stage in deepen_stages(1.2, fixed_ends=True)]
-    [1, 3, 4, 5, 4, 4, 1]
-    """
-    ends = (STAGES[0], STAGES[-1]) if fixed_ends else ()
-    return tuple(
-        stage if stage in ends else stage._replace(num_blocks=math.ceil(stage.num_blocks * depth_mult))
-        for stage in STAGES
-    )
-
-
-def plan_strides(output_stride: int, stages: Sequence[Stage] = STAGES) -> list[list[BlockPlan]]:
-    """Say for every block of every stage at which stride and dilation it runs under ``output_stride``.
-
-    A block whose stride is taken away keeps the dilation of the blocks before it; the blocks after it see its stride
-    as dilation. This is the rule the TensorFlow weights were trained with.
-
-    Raises:
-        ValueError: ``output_stride`` is not 8, 16 or 32.
-
-    >>> plan_strides(16)[5]
-    [BlockPlan(stride=1, dilation=1), BlockPlan(stride=1, dilation=2), BlockPlan(stride=1, dilation=2)]
-    """
-    if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
-    plans: list[list[BlockPlan]] = []
-    current, dilation = 2, 1
-    for stage in stages:
-        plan = []
-        for index in range(stage.num_blocks):
-            nominal = stage.stride if index == 0 else 1
-            if current == output_stride:
-                plan.append(BlockPlan(1, dilation))
-                dilation *= nominal
-            else:
-                plan.append(BlockPlan(nominal, dilation))
-                current *= nominal
-        plans.append(plan)
-    return plans
-
-
-class ConvNorm(nn.Sequential):
-    """Convolution and batch normalisation, then ReLU6 unless ``activation`` says otherwise."""
-
-    conv: nn.Conv2d
-    norm: BatchNorm2d
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 1,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        groups: int = 1,
-        padding: Padding = "symmetric",
-        activation: type[nn.ReLU] | type[nn.ReLU6] | None = nn.ReLU6,
-        norm: NormOptions = NormOptions(),
-    ) -> None:
-        super().__init__()
-        self.conv = conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, padding=padding
-        )
-        self.norm = BatchNorm2d(out_channels, eps=norm.eps, momentum=norm.momentum)
-        if activation is not None:
-            self.activation = activation(inplace=True)
-
-
-class InvertedResidual(nn.Module):
-    """Expand, filter depthwise, project linearly; add the input where the shapes allow it.
-
-    Reference: section 3.3 and Table 1.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        expansion: int,
-        plan: BlockPlan,
-        padding: Padding = "symmetric",
-        norm: NormOptions = NormOptions(),
-    ) -> None:
-        super().__init__()
-        hidden = in_channels * expansion
-        self.expand = ConvNorm(in_channels, hidden, norm=norm) if expansion > 1 else nn.Identity()
-        self.depthwise = ConvNorm(
-            hidden, hidden, 3, stride=plan.stride, dilation=plan.dilation, groups=hidden, padding=padding, norm=norm
-        )
-        self.project = ConvNorm(hidden, out_channels, activation=None, norm=norm)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.expanded_channels = hidden
-
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added: from the actual channels and the actual stride, never from the block's place."""
-        return self.in_channels == self.out_channels and self.depthwise.conv.stride == (1, 1)
-
-    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:
-        """Run the whole block."""
-        return self.finish(x, self.expand(x))
-
-    def finish(self, x: Float[Tensor, "B C h w"], expanded: Float[Tensor, "B E h w"]) -> Float[Tensor, "B D hs ws"]:
-        """Run what follows the expansion, so that the expansion itself can be tapped."""
-        out: Tensor = self.project(self.depthwise(expanded))
-        return x + out if self.residual else out
 
 
 class MobileNetV2(nn.Module):
@@ -316,42 +157,83 @@ class MobileNetV2(nn.Module):
                 conv.padding = (0, 0) if self.padding == "tf_same" else (plan.dilation, plan.dilation)
         self.output_stride = output_stride
 
-    def forward(self, x: Float[Tensor, "B 3 H W"], taps: Iterable[str] = ("last",)) -> dict[str, Tensor]:
+    def forward(
+        self, x: Float[Tensor, "B 3 H W"], taps: Iterable[str] = ("last",), output_stride: int | None = None
+    ) -> dict[str, Tensor]:
         """Run as far as the deepest tap and return those asked for, by name.
 
         Args:
             x: Normalised pixels.
             taps: Names from :attr:`feature_info`.
+            output_stride: 8, 16 or 32, for this pass; its own where None.
 
         Returns:
             The maps ``[B, channels, ceil(H / stride), ceil(W / stride)]``, in the order of ``taps``.
 
         Raises:
-            ValueError: A tap that this backbone does not have.
+            ValueError: A tap that this backbone does not have, or another ``output_stride``.
         """
-        wanted = tuple(taps)
-        unknown = set(wanted) - set(self.feature_info)
-        if unknown:
-            raise ValueError(f"taps must be among {', '.join(self.feature_info)}, got {', '.join(sorted(unknown))}")
-        maps: dict[str, Tensor] = {}
-        for name, feature in self._walk(x):
-            if name in wanted:
-                maps[name] = feature
-            if len(maps) == len(set(wanted)):
-                break
-        return {name: maps[name] for name in wanted}
+        stride = self.output_stride if output_stride is None else output_stride
+        return self.forward_at(x, {stride: taps})[stride]
 
-    def _walk(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        x = self.stem(x)
-        yield "stem", x
-        for name, blocks in self.blocks():
+    def forward_at(
+        self, x: Float[Tensor, "B 3 H W"], taps: Mapping[int, Iterable[str]]
+    ) -> dict[int, dict[str, Tensor]]:
+        """Run at several output strides in one pass: what they have in common is computed once.
+
+        That is everything up to the block that strides at one and dilates at another, its expansion too.
+
+        Args:
+            x: Normalised pixels.
+            taps: Names from :attr:`feature_info`, by output stride.
+
+        Returns:
+            The maps by output stride and name, in the order of ``taps``.
+
+        Raises:
+            ValueError: A tap that this backbone does not have, or an output stride that is not 8, 16 or 32.
+        """
+        wanted = {stride: tuple(names) for stride, names in taps.items()}
+        known = self.feature_info
+        unknown = {name for names in wanted.values() for name in names if name not in known}
+        if unknown:
+            raise ValueError(f"taps must be among {', '.join(known)}, got {', '.join(sorted(unknown))}")
+        maps: dict[int, dict[str, Tensor]] = {stride: {} for stride in wanted}
+        running = {stride: plan_strides(stride, self.plan) for stride, names in wanted.items() if names}
+        for tap, features in self._walk(x, running):
+            for stride, names in wanted.items():
+                if tap in names:
+                    maps[stride][tap] = features[stride]
+                    if len(maps[stride]) == len(set(names)):
+                        del running[stride]
+            if not running:
+                break
+        return {stride: {name: maps[stride][name] for name in names} for stride, names in wanted.items()}
+
+    def _walk(self, x: Tensor, plans: dict[int, list[list[BlockPlan]]]) -> Iterator[tuple[str, dict[int, Tensor]]]:
+        """Give one tap after the other, by output stride; what is taken out of ``plans`` is not run further."""
+        features = dict.fromkeys(plans, self.stem(x))
+        yield "stem", features
+        for number, (name, blocks) in enumerate(self.blocks()):
             for index, block in enumerate(blocks):
+                expanded = _run_each_once(block.expand, {stride: (features[stride],) for stride in plans})
                 if name == EXPANSION_STAGE and index == 0:
-                    expanded = block.expand(x)
                     yield f"{name}_expansion", expanded
-                    x = block.finish(x, expanded)
-                else:
-                    x = block(x)
-            yield name, x
+                given = {stride: (features[stride], expanded[stride], plans[stride][number][index]) for stride in plans}
+                features = _run_each_once(block.finish, given)
+            yield name, features
         if self.last is not None:
-            yield "last", self.last(x)
+            yield "last", _run_each_once(self.last, {stride: (features[stride],) for stride in plans})
+
+
+def _run_each_once(
+    run: Callable[..., Tensor], given: Mapping[int, tuple[Tensor | BlockPlan, ...]]
+) -> dict[int, Tensor]:
+    done: dict[tuple[int | BlockPlan, ...], Tensor] = {}
+    results = {}
+    for stride, arguments in given.items():
+        key = tuple(id(value) if isinstance(value, Tensor) else value for value in arguments)
+        if key not in done:
+            done[key] = run(*arguments)
+        results[stride] = done[key]
+    return results

@@ -12,18 +12,26 @@ Padding = Literal["symmetric", "tf_same"]
 
 
 class SymmetricConv2d(nn.Conv2d):
-    """A convolution padded alike on both sides, as PyTorch has it."""
+    """A convolution padded alike on both sides, as PyTorch has it, of one stride and dilation in both directions."""
 
-    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:  # noqa: A002 - nn.Conv2d's own name
-        """Convolve."""
-        assert isinstance(self.padding, tuple)
-        return self._convolve(input, (self.padding[0], self.padding[1]))
+    def forward(
+        self,
+        input: Float[Tensor, "B C h w"],  # noqa: A002 - nn.Conv2d's own name
+        *,
+        stride: int | None = None,
+        dilation: int | None = None,
+    ) -> Float[Tensor, "B D hs ws"]:
+        """Convolve, at another stride or dilation than its own where one is given."""
+        stride, dilation = stride or self.stride[0], dilation or self.dilation[0]
+        reach = dilation * (self.kernel_size[0] // 2)
+        return self._convolve(input, stride, (reach, reach), dilation)
 
-    def _convolve(self, x: Float[Tensor, "B C h w"], padding: tuple[int, int]) -> Float[Tensor, "B D hs ws"]:
+    def _convolve(
+        self, x: Float[Tensor, "B C h w"], stride: int, padding: tuple[int, int], dilation: int
+    ) -> Float[Tensor, "B D hs ws"]:
         if self.groups == self.in_channels == self.out_channels > 1 and self.bias is None:
-            stride, dilation = self.stride[0], self.dilation[0]
             return depthwise_conv2d(x, self.weight, stride=stride, padding=padding, dilation=dilation)
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, self.groups)
 
 
 class SameConv2d(SymmetricConv2d):
@@ -33,18 +41,30 @@ class SameConv2d(SymmetricConv2d):
     TensorFlow keep their grid. Its output side is ``ceil(side / stride)``, as with symmetric padding.
     """
 
-    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:  # noqa: A002 - nn.Conv2d's own name
-        """Pad, then convolve."""
-        top, bottom = self._pads(input.shape[-2], axis=0)
-        left, right = self._pads(input.shape[-1], axis=1)
+    def forward(
+        self,
+        input: Float[Tensor, "B C h w"],  # noqa: A002 - nn.Conv2d's own name
+        *,
+        stride: int | None = None,
+        dilation: int | None = None,
+    ) -> Float[Tensor, "B D hs ws"]:
+        """Pad, then convolve, at another stride or dilation than its own where one is given."""
+        stride, dilation = stride or self.stride[0], dilation or self.dilation[0]
+        reach = (self.kernel_size[0] - 1) * dilation
+        (top, bottom), (left, right) = (same_pads(side, stride, reach) for side in input.shape[-2:])
         if top == bottom and left == right:
-            return self._convolve(input, (top, left))
-        return self._convolve(F.pad(input, (left, right, top, bottom)), (0, 0))
+            return self._convolve(input, stride, (top, left), dilation)
+        return self._convolve(F.pad(input, (left, right, top, bottom)), stride, (0, 0), dilation)
 
-    def _pads(self, side: int, axis: int) -> tuple[int, int]:
-        stride, dilation, kernel = self.stride[axis], self.dilation[axis], self.kernel_size[axis]
-        total = max((-(-side // stride) - 1) * stride + (kernel - 1) * dilation + 1 - side, 0)
-        return total // 2, total - total // 2
+
+def same_pads(side: int, stride: int, reach: int) -> tuple[int, int]:
+    """Give TensorFlow's zeros before and behind a side, for a filter whose last pixel is ``reach`` from its first.
+
+    >>> same_pads(224, 2, 2), same_pads(513, 2, 2)
+    ((0, 1), (1, 1))
+    """
+    total = max((-(-side // stride) - 1) * stride + reach + 1 - side, 0)
+    return total // 2, total - total // 2
 
 
 def conv2d(

@@ -12,7 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork, Scalar
-from mobilevision.backbone.mobilenet_v2 import ConvNorm, MobileNetV2, NormOptions
+from mobilevision.backbone.inverted_residual import ConvNorm, NormOptions
+from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
 from mobilevision.segmentation.geometry import upsample_logits

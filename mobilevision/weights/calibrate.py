@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.backbone.mobilenet_v2 import ConvNorm
+from mobilevision.backbone.inverted_residual import ConvNorm
 
 
 class ChannelStatistics:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mobilevision.backbone.image_network import Scalar
-from mobilevision.backbone.mobilenet_v2 import STAGES
 from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
+from mobilevision.backbone.stages import STAGES
 from mobilevision.weights.width import size_options
 
 BACKBONE_ONLY = "backbone"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from mobilevision.backbone.image_network import Scalar
-from mobilevision.backbone.mobilenet_v2 import LAST_CHANNELS, STAGES, STEM_CHANNELS, deepen_stages, round_channels
+from mobilevision.backbone.stages import LAST_CHANNELS, STAGES, STEM_CHANNELS, deepen_stages, round_channels
 
 WIDTHS = (
     1.0,

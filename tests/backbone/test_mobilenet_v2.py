@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from mobilevision.backbone import STAGES, FeatureInfo, MobileNetV2, round_channels
-from mobilevision.backbone.mobilenet_v2 import BlockPlan, deepen_stages, plan_strides
+from mobilevision.backbone.stages import BlockPlan, deepen_stages, plan_strides
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -299,3 +300,52 @@ def test_a_deeper_network_dilates_its_further_blocks_too():
 def test_a_depth_of_nothing_is_refused():
     with pytest.raises(ValueError, match="depth_mult must be above 0, got 0"):
         MobileNetV2(depth_mult=0)
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "tf_same"])
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_a_pass_at_another_output_stride_is_that_of_a_network_set_to_it(padding, output_stride):
+    backbone = MobileNetV2(width_mult=0.35, padding=padding).eval()
+    x = torch.randn(2, 3, 65, 97)
+    found = backbone(x, taps=("stage7", "stage6_expansion"), output_stride=output_stride)
+    backbone.set_output_stride(output_stride)
+    expected = backbone(x, taps=("stage7", "stage6_expansion"))
+    assert list(found) == ["stage7", "stage6_expansion"]
+    for name, feature in expected.items():
+        assert torch.equal(found[name], feature)
+
+
+def test_one_pass_gives_the_maps_of_several_output_strides():
+    backbone = MobileNetV2(width_mult=0.35).eval()
+    x = torch.randn(1, 3, 64, 64)
+    found = backbone.forward_at(x, {32: ("stage6_expansion", "last"), 16: ("stage7",), 8: ("stage3", "stage4")})
+    assert [list(maps) for maps in found.values()] == [["stage6_expansion", "last"], ["stage7"], ["stage3", "stage4"]]
+    for stride, maps in found.items():
+        for name, feature in backbone(x, tuple(maps), stride).items():
+            assert torch.equal(maps[name], feature)
+
+
+def test_what_output_strides_share_is_computed_once():
+    backbone = MobileNetV2(width_mult=0.35).eval()
+    runs = Counter()
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda *_, name=name: runs.update([name]))
+    backbone.forward_at(torch.zeros(1, 3, 64, 64), {32: ("last",), 16: ("stage7",)})
+    twice = {name for name, count in runs.items() if count == 2}
+    assert set(runs.values()) == {1, 2}
+    assert "stages.stage6.0.expand.conv" not in twice
+    assert "stages.stage6.0.depthwise.conv" in twice
+    assert {name.split(".")[1] for name in twice} == {"stage6", "stage7"}
+    assert runs["last.conv"] == 1
+
+
+def test_a_stride_without_taps_costs_nothing():
+    maps = MobileNetV2(width_mult=0.35).forward_at(torch.zeros(1, 3, 32, 32), {32: (), 16: ("stem",)})
+    assert maps[32] == {}
+    assert list(maps[16]) == ["stem"]
+
+
+def test_an_output_stride_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 12"):
+        MobileNetV2(width_mult=0.35)(torch.zeros(1, 3, 32, 32), output_stride=12)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilevision.backbone.padding import SameConv2d, conv2d
+from mobilevision.backbone.padding import SameConv2d, conv2d, same_pads
 
 
 def pads(side, *, stride=2, dilation=1, kernel=3):
@@ -11,7 +11,7 @@ def pads(side, *, stride=2, dilation=1, kernel=3):
     conv = SameConv2d(1, 1, kernel, stride, dilation=dilation, bias=False)
     torch.nn.init.ones_(conv.weight)
     counts = conv(torch.ones(1, 1, side, side))[0, 0, :, 0]
-    return conv._pads(side, axis=0), counts
+    return same_pads(side, stride, (kernel - 1) * dilation), counts
 
 
 # The input, and the pads of the five convolutions of stride 2 behind each other.

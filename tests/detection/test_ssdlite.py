@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilevision.backbone.mobilenet_v2 import NormOptions
+from mobilevision.backbone.inverted_residual import NormOptions
 from mobilevision.backbone.padding import SameConv2d
 from mobilevision.detection import SSDLite, ssdlite_mobilenet_v2
 from mobilevision.detection.ssdlite import Predictor

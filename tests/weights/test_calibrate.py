@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.backbone.mobilenet_v2 import ConvNorm
+from mobilevision.backbone.inverted_residual import ConvNorm
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.images import find_images, read_image

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mobilevision.backbone.mobilenet_v2 import OUTPUT_STRIDES, STAGES, BlockPlan, plan_strides
 from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.stages import OUTPUT_STRIDES, STAGES, BlockPlan, plan_strides
 from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
 

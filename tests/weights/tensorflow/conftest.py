@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.backbone.mobilenet_v2 import ConvNorm
+from mobilevision.backbone.inverted_residual import ConvNorm
 from mobilevision.classification import Classifier
 from mobilevision.detection import SSDLite
 from mobilevision.segmentation import DeepLabV3

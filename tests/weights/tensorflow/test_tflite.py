@@ -3,7 +3,7 @@ import pytest
 import tflite
 import torch
 
-from mobilevision.backbone.mobilenet_v2 import ConvNorm
+from mobilevision.backbone.inverted_residual import ConvNorm
 from mobilevision.classification import mobilenet_v2
 from mobilevision.weights.tensorflow.recognition import recognize_network
 from mobilevision.weights.tensorflow.tflite import read_tflite
