@@ -1,8 +1,7 @@
 """What a network costs: parameters, multiply-adds and activation memory, in all and part by part."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -61,7 +60,7 @@ class Complexity(NamedTuple):
             waits to be added meanwhile, in float32. Normalisation, activation and addition work in place. This is the
             bound M(G) of the paper's section 5.1 for one operation after the other; maps that wait for a head, what an
             interpolation makes, and the weights are not in it.
-        parts: The same for every child of the network that has parameters: backbone, and the parts of the head.
+        parts: The same for every part of the network that has parameters: the backbone, and the parts of the head.
     """
 
     parameters: int
@@ -95,8 +94,8 @@ def measure(network: ImageNetwork, input_size: int | None = None, *, tf_space_to
         )
 
     parts = {
-        name: total(module, [operation for operation in operations if operation.name.split(".")[0] == name])
-        for name, module in network.named_children()
+        name: total(module, [operation for operation in operations if f"{operation.name}.".startswith(f"{name}.")])
+        for name, module in _parts(network)
         if any(True for _ in module.parameters())
     }
     return Complexity(*total(network, operations), parts)
@@ -141,27 +140,36 @@ def record_operations(network: nn.Module, input_size: int) -> list[Operation]:
     operations: list[Operation] = []
     for name, module in shapes.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(partial(_record, operations, name))
+            module.register_forward_hook(_recorder(operations, name), with_kwargs=True)
     with torch.no_grad():
         shapes(torch.zeros(1, 3, input_size, input_size, device="meta"))
     return _add_shortcuts(network, operations)
 
 
-def _record(
-    operations: list[Operation], name: str, module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], output: Tensor
-) -> None:
-    (feature,) = inputs
-    operations.append(
-        Operation(
-            name,
-            # A weight has a row for every output channel: what one output element takes.
-            multiply_adds=output.numel() * module.weight[0].numel(),
-            positions=tuple(output.shape[2:]),
-            dilation=module.dilation[0] if isinstance(module, nn.Conv2d) else 1,
-            input_elements=feature.numel(),
-            output_elements=output.numel(),
+def _parts(network: ImageNetwork) -> Iterator[tuple[str, nn.Module]]:
+    for name, module in network.named_children():
+        if module is network.backbone:
+            yield name, module
+        else:
+            yield from ((f"{name}.{inner}", part) for inner, part in module.named_children())
+
+
+def _recorder(operations: list[Operation], name: str) -> Callable[..., None]:
+    def record(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], plan: Mapping[str, int], output: Tensor) -> None:
+        (feature,) = inputs
+        operations.append(
+            Operation(
+                name,
+                # A weight has a row for every output channel: what one output element takes.
+                multiply_adds=output.numel() * module.weight[0].numel(),
+                positions=tuple(output.shape[2:]),
+                dilation=plan.get("dilation") or (module.dilation[0] if isinstance(module, nn.Conv2d) else 1),
+                input_elements=feature.numel(),
+                output_elements=output.numel(),
+            )
         )
-    )
+
+    return record
 
 
 def _add_shortcuts(network: nn.Module, operations: Sequence[Operation]) -> list[Operation]:

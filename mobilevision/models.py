@@ -74,7 +74,7 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Scala
         ValueError: An unknown name or option, or a file of another model.
         OSError: Published weights that cannot be fetched.
 
-    >>> get_model("mobilenet_v2", num_classes=10, width_mult=0.35).linear
+    >>> get_model("mobilenet_v2", num_classes=10, width_mult=0.35).head.linear
     Linear(in_features=1280, out_features=10, bias=True)
     """
     build = find_model(name)

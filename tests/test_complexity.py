@@ -81,11 +81,11 @@ def test_a_block_without_expansion_can_have_a_shortcut():
 
 def test_the_parts_add_up_to_the_whole():
     complexity = measure(mobilenet_v2(10))
-    assert list(complexity.parts) == ["backbone", "linear"]
+    assert list(complexity.parts) == ["backbone", "head.linear"]
     assert sum(part.parameters for part in complexity.parts.values()) == complexity.parameters
     assert sum(part.multiply_adds for part in complexity.parts.values()) == complexity.multiply_adds
     assert max(part.peak_activation_bytes for part in complexity.parts.values()) == complexity.peak_activation_bytes
-    assert complexity.parts["linear"].multiply_adds == 12_800
+    assert complexity.parts["head.linear"].multiply_adds == 12_800
 
 
 def test_measuring_leaves_the_network_as_it_is():

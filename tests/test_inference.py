@@ -25,9 +25,9 @@ def build(name, **options):
 
 def test_a_classifier_names_the_best_class_and_its_score(picture):
     network = build("mobilenet_v2")
-    torch.nn.init.zeros_(network.linear.weight)
+    torch.nn.init.zeros_(network.head.linear.weight)
     with torch.no_grad():
-        network.linear.bias.copy_(torch.tensor([0.0, 2.0, 1.0]))
+        network.head.linear.bias.copy_(torch.tensor([0.0, 2.0, 1.0]))
     result = inference_model(network, picture)
     assert (result.pred_label, result.pred_class) == (1, "dog")
     expected = np.exp([0.0, 2.0, 1.0]) / np.exp([0.0, 2.0, 1.0]).sum()
@@ -38,13 +38,13 @@ def test_a_classifier_names_the_best_class_and_its_score(picture):
 
 def test_a_detectors_boxes_are_in_the_pixels_of_the_file(picture):
     network = build("ssdlite_mobilenet_v2")
-    for predictors, value in ((network.class_predictors, -9.0), (network.box_predictors, 0.0)):
+    for predictors, value in ((network.head.class_predictors, -9.0), (network.head.box_predictors, 0.0)):
         for predictor in predictors:
             torch.nn.init.zeros_(predictor.pointwise.weight)
             torch.nn.init.constant_(predictor.pointwise.bias, value)
     with torch.no_grad():
         # The first anchor of the coarsest map, a square of 0.95 sides around the centre, shows a bird.
-        network.class_predictors[-1].pointwise.bias[3] = 2.0
+        network.head.class_predictors[-1].pointwise.bias[3] = 2.0
     result = Predictor(network, score_threshold=0.5)(picture)
     assert result.classes == ["bird"]
     assert result.scores == pytest.approx([1 / (1 + np.exp(-2))], abs=1e-6)

@@ -96,7 +96,7 @@ def test_one_class_less_is_the_network_without_its_background(weights):
         network = load_model(weights, num_classes=2)
 
     assert network.class_names == ("cat", "dog")
-    assert torch.equal(network.linear.weight, load_model(weights).linear.weight[1:])
+    assert torch.equal(network.head.linear.weight, load_model(weights).head.linear.weight[1:])
 
 
 def test_the_same_class_count_says_nothing(weights):
@@ -109,7 +109,7 @@ def test_a_loaded_network_has_memory_of_its_own_and_can_be_trained(weights):
     assert all(parameter.requires_grad and parameter.device.type == "cpu" for parameter in network.parameters())
     network(torch.rand(2, 3, 32, 32)).sum().backward()
     weights.write_bytes(bytes(weights.stat().st_size))
-    assert network.linear.weight.abs().sum() > 0
+    assert network.head.linear.weight.abs().sum() > 0
 
 
 def test_a_loaded_detector_has_its_anchors(tmp_path):

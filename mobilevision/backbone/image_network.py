@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ Scalar = bool | int | float | str | None | list[float]
 
 
 class ImageNetwork(nn.Module):
-    """A backbone behind its normalisation, with a description from which it can be built again.
+    """A backbone behind its normalisation and before a head, with a description from which it can be built again.
 
     Args:
         backbone: Computes the taps that the heads read.
@@ -22,6 +23,11 @@ class ImageNetwork(nn.Module):
         model_name: The name under which ``get_model`` builds it.
         options: The scalars to build it with, ``num_classes`` among them.
     """
+
+    taps: ClassVar[tuple[str, ...]]
+    """The maps of the backbone that the head takes, in this order."""
+
+    head: nn.Module
 
     def __init__(
         self,
@@ -41,6 +47,8 @@ class ImageNetwork(nn.Module):
         self.options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         self.class_names: tuple[str, ...] = ()
         """As many names as classes, or none."""
+        self.own_output_stride: int | None = None
+        """At which stride it reads a backbone that others read too; the backbone's where None."""
 
     @property
     def num_classes(self) -> int:
@@ -48,6 +56,15 @@ class ImageNetwork(nn.Module):
         num_classes = self.options["num_classes"]
         assert isinstance(num_classes, int)
         return num_classes
+
+    @property
+    def output_stride(self) -> int:
+        """The stride at which the backbone runs for it."""
+        return self.backbone.output_stride if self.own_output_stride is None else self.own_output_stride
+
+    def compute_taps(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        """Give the maps that the head takes."""
+        return tuple(self.backbone(self.normalization(images), self.taps, self.output_stride).values())
 
     @abstractmethod
     def extract_feat(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:

@@ -14,8 +14,34 @@ from mobilevision.backbone.padding import Padding
 from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
 
 
-class Classifier(ImageNetwork):
+class ClassifierHead(nn.Module):
     """Average the last map, drop out, weigh the channels for every class.
+
+    Args:
+        in_channels: Of the map.
+        num_classes: Outputs.
+        dropout: Share of the pooled features dropped in training.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, *, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(in_channels, num_classes)
+        nn.init.trunc_normal_(self.linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, last: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C"]:
+        """Give the logits."""
+        logits: Tensor = self.linear(self.dropout(self.pool(last)))
+        return logits
+
+    def pool(self, last: Float[Tensor, "B D h w"]) -> Float[Tensor, "B D"]:
+        """Give the features that the linear layer reads."""
+        return torch.mean(last, dim=(2, 3))
+
+
+class Classifier(ImageNetwork):
+    """Say what an image shows.
 
     Args:
         backbone: Has the tap ``last``.
@@ -30,6 +56,9 @@ class Classifier(ImageNetwork):
     Raises:
         ValueError: ``num_classes`` is below 1, or ``dropout`` is not in [0, 1).
     """
+
+    taps = ("last",)
+    head: ClassifierHead
 
     def __init__(
         self,
@@ -50,22 +79,18 @@ class Classifier(ImageNetwork):
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
         self.eval_crop: EvalCrop = eval_crop
         self.crop_share = crop_share
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(backbone.feature_info["last"].channels, self.num_classes)
-        nn.init.trunc_normal_(self.linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
-        nn.init.zeros_(self.linear.bias)
+        self.head = ClassifierHead(backbone.feature_info["last"].channels, self.num_classes, dropout=dropout)
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C"]:
         """Give the logits of RGB ``images``, uint8 in [0, 255] or floats in [0, 1]."""
-        logits: Tensor = self.linear(self.dropout(self.extract_feat(images)[0]))
+        logits: Tensor = self.head(*self.compute_taps(images))
         return logits
 
     def extract_feat(
         self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B D"], ...]:
         """Give the pooled features that the linear layer reads, 1280 at width 1, as a tuple of one."""
-        last = self.backbone(self.normalization(images), taps=("last",))["last"]
-        return (torch.mean(last, dim=(2, 3)),)
+        return (self.head.pool(*self.compute_taps(images)),)
 
 
 def mobilenet_v2(

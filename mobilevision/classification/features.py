@@ -37,7 +37,7 @@ def compute_features(network: Classifier, batches: Iterable[Batch]) -> Features:
     """Run the backbone once over a set, as in evaluation, and keep what it gives on the CPU."""
     was_training = network.training
     network.eval()
-    device = network.linear.weight.device
+    device = network.head.linear.weight.device
     pairs = [(network.extract_feat(batch.images.to(device))[0].float().cpu(), batch.labels.cpu()) for batch in batches]
     network.train(was_training)
     return Features(*(torch.cat(column) for column in zip(*pairs, strict=True)))
@@ -54,10 +54,10 @@ def nearest_rows(data: Features, num_classes: int, weights: Weights | None) -> L
     """
     num_features = data.features.shape[1]
     layer = LinearLayer(torch.zeros(num_classes, num_features), torch.zeros(num_classes))
-    weight = None if weights is None else weights.tensors.get("linear.weight")
+    weight = None if weights is None else weights.tensors.get("head.linear.weight")
     if weights is None or weight is None or weight.shape[1] != num_features:
         return layer
-    bias = weights.tensors["linear.bias"]
+    bias = weights.tensors["head.linear.bias"]
     scores = F.linear(data.features, weight, bias).softmax(dim=1)
     present = torch.bincount(data.labels, minlength=num_classes).nonzero()[:, 0]
     rows = torch.zeros(num_classes, len(weight)).index_add_(0, data.labels, scores).argmax(dim=1)[present]

@@ -101,7 +101,7 @@ class ClassificationTask(NetworkTask):
         layer = fit_layer(data, self._known_layer(data), label_smoothing=self.label_smoothing)
         # Every process has fitted its own: the same but for the order that sums were taken in.
         layer = self.trainer.strategy.broadcast(layer)
-        self.network.linear.load_state_dict(layer._asdict())
+        self.network.head.linear.load_state_dict(layer._asdict())
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""
@@ -134,7 +134,7 @@ class ClassificationTask(NetworkTask):
         self._conclude("test")
 
     def _known_layer(self, data: Features) -> LinearLayer:
-        linear, source = self.network.linear, self.hparams.get("backbone_weights")
+        linear, source = self.network.head.linear, self.hparams.get("backbone_weights")
         if self.hparams.get("weights") is not None:
             return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
         return nearest_rows(data, linear.out_features, read_weights(source) if source else None)

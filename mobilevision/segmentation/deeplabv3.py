@@ -16,6 +16,7 @@ from mobilevision.backbone.inverted_residual import ConvNorm, NormOptions
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.stages import OUTPUT_STRIDES
 from mobilevision.segmentation.geometry import upsample_logits
 
 Head = Literal["light", "atrous"]
@@ -104,6 +105,9 @@ class DeepLabV3(ImageNetwork):
         ValueError: ``num_classes`` is not in 1 to 255, ``head`` is unknown, or ``dropout`` is not in [0, 1).
     """
 
+    taps = ("stage7",)
+    head: DeepLabHead
+
     def __init__(
         self,
         backbone: MobileNetV2,
@@ -137,7 +141,12 @@ class DeepLabV3(ImageNetwork):
         Raises:
             ValueError: ``output_stride`` is not 8, 16 or 32.
         """
-        self.backbone.set_output_stride(output_stride)
+        if output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride}")
+        if self.own_output_stride is None:
+            self.backbone.set_output_stride(output_stride)
+        else:
+            self.own_output_stride = output_stride
         if self.head.atrous:
             self.head.set_rates(_rates(output_stride))
         self.options["output_stride"] = output_stride
@@ -156,7 +165,7 @@ class DeepLabV3(ImageNetwork):
         self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
     ) -> tuple[Float[Tensor, "B D h w"], ...]:
         """Give the map that the head reads, 320 channels at width 1, as a tuple of one."""
-        return (self.backbone(self.normalization(images), taps=("stage7",))["stage7"],)
+        return self.compute_taps(images)
 
 
 def deeplabv3_mobilenet_v2(

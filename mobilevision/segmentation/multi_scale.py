@@ -64,7 +64,7 @@ def running_at(network: DeepLabV3, output_stride: int) -> Iterator[None]:
     Raises:
         ValueError: ``output_stride`` is not 8, 16 or 32.
     """
-    before = network.backbone.output_stride
+    before = network.output_stride
     network.set_output_stride(output_stride)
     try:
         yield

@@ -40,8 +40,8 @@ class Head(NamedTuple):
 
 
 HEADS: Mapping[str, Head] = {
-    "mobilenet_v2": Head(re.compile(r"linear\.(weight|bias)")),
-    "ssdlite_mobilenet_v2": Head(re.compile(r"class_predictors\.\d+\.pointwise\.(weight|bias)"), num_hidden=1),
+    "mobilenet_v2": Head(re.compile(r"head\.linear\.(weight|bias)")),
+    "ssdlite_mobilenet_v2": Head(re.compile(r"head\.class_predictors\.\d+\.pointwise\.(weight|bias)"), num_hidden=1),
     "deeplabv3_mobilenet_v2": Head(re.compile(r"head\.logits\.(weight|bias)")),
 }
 

@@ -79,7 +79,7 @@ def map_huggingface(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) ->
         model = "deeplabv3_mobilenet_v2"
     else:
         taken |= take_linear(tensors, "classifier")
-        num_classes = len(taken["linear.bias"])
+        num_classes = len(taken["head.linear.bias"])
         options |= {"num_classes": num_classes, "crop_share": side / (side + LARGER_BY)}
         options |= background_option(num_classes, names)
         model = "mobilenet_v2"

@@ -133,4 +133,4 @@ def take_linear(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     bias = take(tensors, f"{name}.bias", num_dimensions=1)
     if len(weight) != len(bias):
         raise ValueError(f"{name} has {len(weight)} rows and {len(bias)} biases")
-    return {"linear.weight": weight, "linear.bias": bias}
+    return {"head.linear.weight": weight, "head.linear.bias": bias}

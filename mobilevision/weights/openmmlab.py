@@ -34,7 +34,7 @@ def map_openmmlab(tensors: Mapping[str, Tensor]) -> Weights:
     if f"{CLASSIFIER}.weight" not in tensors:
         return Weights(taken, WeightsCard(BACKBONE_ONLY, options))
     taken |= take_linear(tensors, CLASSIFIER)
-    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["linear.bias"]), **options}))
+    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["head.linear.bias"]), **options}))
 
 
 def _find_prefix(tensors: Mapping[str, Tensor]) -> str | None:

@@ -34,7 +34,7 @@ def map_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = N
         raise ValueError(f"it is another network of timm's: MobileNetV2 has no {strange[0]}")
     taken, options = take_backbone(tensors, _layout(tensors), {**PYTORCH_OPTIONS, **_pixel_options(config or {})})
     taken |= take_linear(tensors, "classifier")
-    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["linear.bias"]), **options}))
+    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["head.linear.bias"]), **options}))
 
 
 def _layout(tensors: Mapping[str, Tensor]) -> dict[str, Names]:

@@ -54,7 +54,7 @@ def map_torchvision(tensors: Mapping[str, Tensor]) -> Weights:
     """
     taken, options = take_backbone(tensors, LAYOUT)
     taken |= take_linear(tensors, CLASSIFIER)
-    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["linear.bias"]), **options}))
+    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["head.linear.bias"]), **options}))
 
 
 def to_torchvision(weights: Weights) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ def to_torchvision(weights: Weights) -> dict[str, Tensor]:
             raise ValueError(f"torchvision's mobilenet_v2 has {name} {value} only, got {card.options[name]}")
     eps = card.options.get("norm_eps", EPS)
     assert isinstance(eps, float)
-    given = {"classifier.1.weight": tensors["linear.weight"], "classifier.1.bias": tensors["linear.bias"]}
+    given = {"classifier.1.weight": tensors["head.linear.weight"], "classifier.1.bias": tensors["head.linear.bias"]}
     for ours, theirs in LAYOUT.items():
         given[f"{theirs.conv}.weight"] = tensors[f"{ours}.conv.weight"]
         for part in (*NORM_TENSORS, "num_batches_tracked"):

@@ -20,7 +20,7 @@ class SixMaps(nn.Module):
         self.network = network
         # SSD has a normalization and predictors of its own.
         network.normalization = nn.Identity()
-        network.class_predictors = network.box_predictors = nn.ModuleList()
+        network.head.class_predictors = network.head.box_predictors = nn.ModuleList()
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
         """Give the maps by name."""
@@ -50,7 +50,7 @@ def torchvision_ssd(network: SSDLite, **options: object) -> SSD:
         network: Its backbone and extra layers are used; its predictors are replaced.
         options: Of torchvision's SSD.
     """
-    channels = [predictor.depthwise.conv.in_channels for predictor in network.class_predictors]
+    channels = [predictor.depthwise.conv.in_channels for predictor in network.head.class_predictors]
     generator = SameAnchors(network.anchors)
     num_classes = network.num_classes + 1
     head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, nn.BatchNorm2d)

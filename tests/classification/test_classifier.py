@@ -19,20 +19,20 @@ def test_logits_are_the_weighed_mean_of_the_last_map(settle):
     network = settle(mobilenet_v2(3, width_mult=0.35))
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     last = network.backbone(network.normalization(images))["last"]
-    expected = last.mean(dim=(2, 3)) @ network.linear.weight.T + network.linear.bias
+    expected = last.mean(dim=(2, 3)) @ network.head.linear.weight.T + network.head.linear.bias
     torch.testing.assert_close(network(images), expected)
 
 
 def test_features_are_not_dropped_where_they_are_extracted(settle):
     network = settle(mobilenet_v2(3, width_mult=0.35, dropout=0.9))
-    network.dropout.train()
+    network.head.dropout.train()
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     assert torch.equal(network.extract_feat(images)[0], network.extract_feat(images)[0])
     assert not torch.equal(network(images), network(images))
 
 
 def test_the_linear_layer_starts_as_tensorflow_starts_it():
-    linear = mobilenet_v2(1000).linear
+    linear = mobilenet_v2(1000).head.linear
     assert torch.count_nonzero(linear.bias) == 0
     assert linear.weight.abs().max() <= 0.18
     # A normal distribution of deviation 0.09 cut off at two deviations has a deviation of 0.88 of that.

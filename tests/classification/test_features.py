@@ -38,8 +38,8 @@ def test_features_are_those_of_evaluation_and_the_network_is_left_as_it_was(sett
 
 
 LAYER = {
-    "linear.weight": torch.tensor([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]]),
-    "linear.bias": torch.tensor([1.0, 2.0, 3.0]),
+    "head.linear.weight": torch.tensor([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]]),
+    "head.linear.bias": torch.tensor([1.0, 2.0, 3.0]),
 }
 
 
@@ -52,7 +52,10 @@ def test_a_class_starts_from_the_row_that_its_images_look_most_like():
     assert layer.bias.tolist() == [2.0, 0.0, 3.0]
 
 
-@pytest.mark.parametrize("tensors", [None, {}, {"linear.weight": torch.ones(1, 3), "linear.bias": torch.ones(1)}])
+@pytest.mark.parametrize(
+    "tensors",
+    [None, {}, {f"head.linear.{name}": torch.ones(shape) for name, shape in (("weight", (1, 3)), ("bias", 1))}],
+)
 def test_where_nothing_fits_all_rows_are_zero(tensors):
     weights = None if tensors is None else Weights(tensors, WeightsCard("mobilenet_v2", {}))
     layer = nearest_rows(Features(torch.ones(1, 2), torch.tensor([0])), 1, weights)

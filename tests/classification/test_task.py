@@ -84,7 +84,7 @@ def test_a_checkpoint_says_what_it_is(trained):
     again = make_task()
     load_network(again.network, path)
     assert again.network.class_names == ("bright", "dark")
-    assert torch.equal(again.network.linear.weight, task.network.linear.weight)
+    assert torch.equal(again.network.head.linear.weight, task.network.head.linear.weight)
 
 
 def test_a_checkpoint_builds_its_task_again_without_unpickling(trained):
@@ -133,8 +133,8 @@ def test_an_image_that_comes_twice_counts_once(settle):
 
 def test_the_report_names_what_is_taken_for_what(root):
     task = make_task()
-    torch.nn.init.zeros_(task.network.linear.weight)
-    task.network.linear.bias.data = torch.tensor([1.0, 0.0])
+    torch.nn.init.zeros_(task.network.head.linear.weight)
+    task.network.head.linear.bias.data = torch.tensor([1.0, 0.0])
     make_trainer(root).validate(task, make_data(root), verbose=False)
     # 3 of the 7 are dark.
     assert task.report.details["confusions"] == [{"label": "dark", "predicted": "bright", "images": 3}]
@@ -180,19 +180,19 @@ def test_the_head_is_fitted_before_the_first_step_and_a_step_without_rate_leaves
     path = trained[1]
     options = {"fit_head": True, "label_smoothing": 0.0, "learning_rate": 0.0, "backbone_rate": 0.0}
     task = make_task(backbone_weights=str(path), **options)
-    assert not torch.equal(task.network.linear.weight, trained[0].network.linear.weight)
+    assert not torch.equal(task.network.head.linear.weight, trained[0].network.head.linear.weight)
     make_trainer(root, max_steps=1).fit(task, make_data(root))
     assert task.report.figures["top1"] == 1.0
     data = make_data(root)
     data.setup("fit")
     torch.testing.assert_close(task.network.backbone.state_dict(), trained[0].network.backbone.state_dict())
     features = compute_features(task.network, data.feature_dataloader())
-    again = fit_layer(features, LinearLayer(*trained[0].network.linear.state_dict().values()))
-    torch.testing.assert_close(task.network.linear.weight, again.weight, atol=1e-3, rtol=1e-3)
+    again = fit_layer(features, LinearLayer(*trained[0].network.head.linear.state_dict().values()))
+    torch.testing.assert_close(task.network.head.linear.weight, again.weight, atol=1e-3, rtol=1e-3)
 
 
 def test_a_run_that_goes_on_keeps_its_head(root, trained):
     task = make_task(fit_head=True, learning_rate=0.0)
     trainer = make_trainer(root, max_epochs=45)
     trainer.fit(task, make_data(root), ckpt_path=trained[1], weights_only=True)
-    torch.testing.assert_close(task.network.linear.weight, trained[0].network.linear.weight)
+    torch.testing.assert_close(task.network.head.linear.weight, trained[0].network.head.linear.weight)

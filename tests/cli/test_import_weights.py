@@ -23,7 +23,7 @@ def test_a_foreign_file_becomes_one_of_ours_that_says_where_it_is_from(source, t
     assert "mobilenet_v2 for 224x224 pixels: num_classes 1000, width_mult 1.0" in capsys.readouterr().out
     network = load_model(output)
     assert network.class_names[:2] == ("class 0", "class 1")
-    assert network.linear.out_features == 1000
+    assert network.head.linear.out_features == 1000
     with safe_open(output, "pt") as file:
         assert json.loads(file.metadata()["provenance"])["source"] == source.name
 

@@ -96,7 +96,7 @@ def test_some_of_a_files_own_classes_are_kept_by_name(run, tmp_path):
     assert run(*arguments, "--output", tmp_path / "two.safetensors").code == 0
 
     with safe_open(tmp_path / "two.safetensors", "pt") as file:
-        assert torch.equal(file.get_tensor("linear.weight"), network.linear.weight[[2, 0]])
+        assert torch.equal(file.get_tensor("head.linear.weight"), network.head.linear.weight[[2, 0]])
         assert json.loads(file.metadata()["class_names"]) == ["owl", "cat"]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from mobilevision.backbone.inverted_residual import NormOptions
 from mobilevision.backbone.padding import SameConv2d
 from mobilevision.detection import SSDLite, ssdlite_mobilenet_v2
-from mobilevision.detection.ssdlite import Predictor
+from mobilevision.detection.head import Predictor
 
 NUM_ANCHORS = (3, 6, 6, 6, 6, 6)
 
@@ -36,9 +36,9 @@ def test_the_counts_are_the_papers(coco: SSDLite):
 
 
 def test_the_counts_of_every_level_are_the_original_ones(coco: SSDLite):
-    assert [count(part) for part in coco.class_predictors] == [146_547, 636_646, 254_950, 127_718, 127_718, 64_102]
-    assert [count(part) for part in coco.box_predictors] == [13_260, 44_824, 17_944, 8_984, 8_984, 4_504]
-    assert [count(part) for part in coco.extras] == [463_104, 100_480, 67_712, 25_664]
+    assert [count(part) for part in coco.head.class_predictors] == [146_547, 636_646, 254_950, 127_718, 127_718, 64_102]
+    assert [count(part) for part in coco.head.box_predictors] == [13_260, 44_824, 17_944, 8_984, 8_984, 4_504]
+    assert [count(part) for part in coco.head.extras] == [463_104, 100_480, 67_712, 25_664]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_below_width_1_the_paper_keeps_the_last_convolution_and_tensorflow_does_
     assert released.backbone.feature_info["last"].channels == 448
     assert paper.backbone.feature_info["stage1"].channels == 8
     assert min(info.channels for info in released.backbone.feature_info.values()) == 16
-    assert [extra.widen.conv.out_channels for extra in released.extras] == [179, 89, 89, 44]
-    assert [extra.squeeze.conv.out_channels for extra in released.extras] == [89, 44, 44, 22]
+    assert [extra.widen.conv.out_channels for extra in released.head.extras] == [179, 89, 89, 44]
+    assert [extra.squeeze.conv.out_channels for extra in released.head.extras] == [89, 44, 44, 22]
 
 
 def test_no_extra_layer_is_narrower_than_16():
     network = ssdlite_mobilenet_v2(1, width_mult=0.1, input_size=96)
-    assert [extra.widen.conv.out_channels for extra in network.extras] == [51, 25, 25, 16]
-    assert [extra.squeeze.conv.out_channels for extra in network.extras] == [25, 16, 16, 16]
+    assert [extra.widen.conv.out_channels for extra in network.head.extras] == [51, 25, 25, 16]
+    assert [extra.squeeze.conv.out_channels for extra in network.head.extras] == [25, 16, 16, 16]
 
 
 def test_predictions_go_row_by_row_cell_by_cell_anchor_by_anchor():
@@ -127,7 +127,7 @@ def test_normalisation_options_reach_backbone_and_head():
 
 
 def test_the_head_starts_within_two_deviations_of_zero(coco: SSDLite):
-    for part in (coco.extras, coco.class_predictors, coco.box_predictors):
+    for part in (coco.head.extras, coco.head.class_predictors, coco.head.box_predictors):
         for conv in (module for module in part.modules() if isinstance(module, nn.Conv2d)):
             assert conv.weight.abs().max() <= 0.06
             assert conv.weight.std().item() == pytest.approx(0.0264, rel=0.1)

@@ -180,7 +180,7 @@ def test_it_learns_to_find_and_to_name_what_it_is_shown(coco, tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_the_names_of_the_batchs_images(coco, tmp_path):
     task = make_task()
     data = make_data(coco, batch_size=1)
-    torch.nn.init.constant_(task.network.box_predictors[0].pointwise.bias, torch.nan)
+    torch.nn.init.constant_(task.network.head.box_predictors[0].pointwise.bias, torch.nan)
     with pytest.raises(ValueError, match=r"train/loss must be finite, got nan in batch \d of epoch 0, images ") as stop:
         make_trainer(tmp_path, max_epochs=1, num_sanity_val_steps=0).fit(task, data)
     assert str(stop.value).endswith(tuple(str(path) for path in data.train_set.images.paths))
@@ -192,7 +192,7 @@ def test_batches_of_one_on_maps_of_one_cell_train_without_nan(coco, tmp_path, ob
     kept = [annotation for annotation in coco.data["annotations"] if annotation["category_id"] == 44]
     coco.data |= {"categories": coco.data["categories"][:1], "annotations": kept if objects else []}
     task = make_task(num_classes=1)
-    assert task.network.map_sizes[-2:] == [(1, 1), (1, 1)]
+    assert task.network.head.map_sizes[-2:] == [(1, 1), (1, 1)]
     trainer = make_trainer(tmp_path, max_epochs=2)
     trainer.fit(task, make_data(coco, batch_size=1))
     assert trainer.global_step == 6

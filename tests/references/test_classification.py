@@ -27,7 +27,7 @@ def test_the_logits_are_tensorflows(network, references, read_picture, picture):
 
 def test_the_background_is_kept_as_the_first_of_1001_classes(network):
     assert network.num_classes == 1001
-    assert network.linear.out_features == 1001
+    assert network.head.linear.out_features == 1001
     assert network.options["background"] == "first"
 
 

@@ -37,7 +37,7 @@ def test_convolutions_and_linear_weights_decay_and_nothing_else() -> None:
     decayed, free = parameter_groups(network, 0.1)
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0.0
-    assert names(network, decayed) == {"conv.weight", "grouped.weight", "grey.weight", "linear.weight"}
+    assert names(network, decayed) == {"conv.weight", "grouped.weight", "grey.weight", "head.linear.weight"}
     assert names(network, free) == {
         *(f"{layer}.bias" for layer in ("conv", "depthwise", "grouped", "grey", "linear", "norm")),
         "norm.weight",

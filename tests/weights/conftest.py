@@ -109,7 +109,7 @@ def rename_to_timm(network: ImageNetwork) -> StateDict:
                 module, source = getattr(block, part), f"blocks.{stage}.{number}"
                 put(tensors, module.conv, module.norm, f"{source}.{name}", f"{source}.bn{place}")
     put(tensors, backbone.last.conv, backbone.last.norm, "conv_head", "bn2")
-    return tensors | {f"classifier.{name}": tensor for name, tensor in network.linear.state_dict().items()}
+    return tensors | {f"classifier.{name}": tensor for name, tensor in network.head.linear.state_dict().items()}
 
 
 def rename_to_huggingface(network: DeepLabV3) -> StateDict:

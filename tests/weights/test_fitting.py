@@ -46,12 +46,12 @@ def test_the_report_is_one_line():
 def test_classes_of_the_same_name_go_together():
     source, network = small(mobilenet_v2, 3), small(mobilenet_v2, 2)
     network.class_names = ("owl", "bird")
-    drawn = network.linear.weight[1].clone()
+    drawn = network.head.linear.weight[1].clone()
 
     report = fit_network(network, weights_of(source, "cat", "dog", "owl"), "a.pth")
 
-    assert torch.equal(network.linear.weight[0], source.linear.weight[2])
-    assert torch.equal(network.linear.weight[1], drawn)
+    assert torch.equal(network.head.linear.weight[0], source.head.linear.weight[2])
+    assert torch.equal(network.head.linear.weight[1], drawn)
     assert network.class_names == ("owl", "bird")
     assert report[3:] == ("1 classes of 3 by name", "1 classes of 2", "2 classes of 3")
 
@@ -62,8 +62,8 @@ def test_a_detectors_classes_of_the_same_name_go_together_on_every_anchor():
 
     fit_network(network, weights_of(source, "cat", "dog", "owl"), "a.pth")
 
-    theirs = source.class_predictors[0].pointwise.weight.reshape(3, 4, -1)
-    ours = network.class_predictors[0].pointwise.weight.reshape(3, 3, -1)
+    theirs = source.head.class_predictors[0].pointwise.weight.reshape(3, 4, -1)
+    ours = network.head.class_predictors[0].pointwise.weight.reshape(3, 3, -1)
     assert torch.equal(ours[:, :2], theirs[:, [0, 3]])
 
 
@@ -97,9 +97,9 @@ def test_what_does_not_fit_beside_the_classes_is_refused():
 
 def test_a_head_of_another_form_is_refused():
     weights = weights_of(small(mobilenet_v2, 3, background="first"))
-    weights.tensors["linear.weight"] = weights.tensors["linear.weight"][:, :7]
+    weights.tensors["head.linear.weight"] = weights.tensors["head.linear.weight"][:, :7]
 
-    with pytest.raises(ValueError, match=r"a\.pth does not fit: 1 of 316 tensors .* first linear\.weight"):
+    with pytest.raises(ValueError, match=r"a\.pth does not fit: 1 of 316 tensors .* first head\.linear\.weight"):
         fit_network(small(mobilenet_v2, 2), weights, "a.pth")
 
 

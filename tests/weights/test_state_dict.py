@@ -100,7 +100,7 @@ def test_what_programs_wrap_around_their_tensors_is_taken_off_and_averages_go_fi
 
     tensors = read_weights(write(wrap(bare))).tensors
 
-    assert torch.equal(tensors["linear.weight"], bare["classifier.1.weight"])
+    assert torch.equal(tensors["head.linear.weight"], bare["classifier.1.weight"])
 
 
 def test_files_from_before_the_zip_format_are_read(state_dicts, write):
@@ -182,7 +182,7 @@ def test_a_last_convolution_that_is_narrowed_too_is_found(as_timm, train_norms):
     options = recognize_state_dict(as_timm(network)).card.options
 
     assert (options["width_mult"], options["scale_last"]) == (0.5, True)
-    assert network.linear.in_features == 640
+    assert network.head.linear.in_features == 640
 
 
 def test_a_background_is_known_by_its_name_and_by_the_number_of_classes(state_dicts):

@@ -58,7 +58,7 @@ def test_a_network_is_built_from_the_name_of_its_weights(publish, state_dicts, h
 
     network = get_model("mobilenet_v2", pretrained="tiny")
 
-    assert torch.equal(network.linear.weight, state_dicts["torchvision"]["classifier.1.weight"])
+    assert torch.equal(network.head.linear.weight, state_dicts["torchvision"]["classifier.1.weight"])
     assert (network.class_names, network.input_size, network.crop_share) == (("a", "b", "c", "d", "e"), 64, 0.9)
     assert [path.name for path in hub.iterdir()] == [entry.file_name]
 
@@ -153,14 +153,14 @@ def test_published_weights_load_whole_and_start_a_backbone(publish, state_dicts)
 
 def test_the_detector_of_90_numbers_becomes_one_of_cocos_80_classes():
     network = ssdlite_mobilenet_v2(90, preset="tf300", width_mult=0.35)
-    for number, predictor in enumerate(network.class_predictors):
+    for number, predictor in enumerate(network.head.class_predictors):
         # Every row says which of an anchor's 91 numbers it is.
         bias = torch.arange(91.0).repeat(predictor.pointwise.out_channels // 91)
         predictor.pointwise.bias = nn.Parameter(bias + 1000 * number)
 
     weights = ZOO["ssdlite_mobilenet_v2_coco"].describe(Weights(network.state_dict(), WeightsCard.of(network)))
 
-    bias = weights.tensors["class_predictors.1.pointwise.bias"].reshape(6, 81) - 1000
+    bias = weights.tensors["head.class_predictors.1.pointwise.bias"].reshape(6, 81) - 1000
     assert (bias == bias[0]).all()
     assert bias[0][:14].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14]
     assert bias[0][-1] == 90

@@ -24,7 +24,7 @@ def map_classifier(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> W
     logits = graph.convolution(pooled.output, activation="linear")
     weight, bias = linear_tensors(logits)
     tensors = {**backbone.tensors, **conv_norm_tensors("backbone.last", last, backbone.norm_eps)}
-    tensors |= {"linear.weight": weight.flatten(1), "linear.bias": bias}
+    tensors |= {"head.linear.weight": weight.flatten(1), "head.linear.bias": bias}
     options: dict[str, Scalar] = {
         "num_classes": len(bias),
         **width_options(backbone.channels, len(filters_of(last).weight)),

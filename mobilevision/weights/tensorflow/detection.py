@@ -81,18 +81,20 @@ def map_detector(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> Wei
     for name, layer in normalized.items():
         tensors |= conv_norm_tensors(name, layer, eps)
     for index, head in enumerate(heads):
-        tensors |= _prediction_tensors(f"box_predictors.{index}.pointwise", head.boxes.pointwise, reorder=True)
-        tensors |= _prediction_tensors(f"class_predictors.{index}.pointwise", head.classes.pointwise)
+        tensors |= _prediction_tensors(f"head.box_predictors.{index}.pointwise", head.boxes.pointwise, reorder=True)
+        tensors |= _prediction_tensors(f"head.class_predictors.{index}.pointwise", head.classes.pointwise)
     return Weights(tensors, WeightsCard("ssdlite_mobilenet_v2", options))
 
 
 def _normalized_layers(extras: list[Extra], heads: list[Head]) -> dict[str, Layer]:
     named = {
-        f"extras.{index}.{part}": layer for index, extra in enumerate(extras) for part, layer in extra._asdict().items()
+        f"head.extras.{index}.{part}": layer
+        for index, extra in enumerate(extras)
+        for part, layer in extra._asdict().items()
     }
     for index, head in enumerate(heads):
-        named[f"box_predictors.{index}.depthwise"] = head.boxes.depthwise
-        named[f"class_predictors.{index}.depthwise"] = head.classes.depthwise
+        named[f"head.box_predictors.{index}.depthwise"] = head.boxes.depthwise
+        named[f"head.class_predictors.{index}.depthwise"] = head.classes.depthwise
     return named
 
 

@@ -76,9 +76,9 @@ def write_network(network: ImageNetwork, writer: Writer) -> bytes:
 
 
 def _write_classifier(network: Classifier, writer: Writer, taps: dict[str, str]) -> None:
-    conv = nn.Conv2d(network.linear.in_features, network.num_classes, 1)
-    conv.weight.data = network.linear.weight.data[:, :, None, None]
-    conv.bias = network.linear.bias
+    conv = nn.Conv2d(network.head.linear.in_features, network.num_classes, 1)
+    conv.weight.data = network.head.linear.weight.data[:, :, None, None]
+    conv.bias = network.head.linear.bias
     logits = writer.convolution(writer.operation("Mean", [taps["last"]]), conv, None, None)
     writer.operation("Softmax", [writer.operation("Reshape", [logits])])
 
@@ -92,10 +92,10 @@ def _write_segmenter(network: DeepLabV3, writer: Writer, taps: dict[str, str], c
 
 def _write_detector(network: SSDLite, writer: Writer, taps: dict[str, str], conv_norm: Any) -> None:
     maps = [taps["stage6_expansion"], taps["last"]]
-    for extra in network.extras:
+    for extra in network.head.extras:
         maps.append(conv_norm(conv_norm(conv_norm(maps[-1], extra.squeeze), extra.depthwise), extra.widen))
     boxes, classes = [], []
-    for x, box, label in zip(maps, network.box_predictors, network.class_predictors, strict=True):
+    for x, box, label in zip(maps, network.head.box_predictors, network.head.class_predictors, strict=True):
         order = torch.arange(box.pointwise.out_channels).reshape(-1, 4)[:, TF_COORDINATES].flatten()
         conv = nn.Conv2d(box.pointwise.in_channels, box.pointwise.out_channels, 1)
         conv.weight.data, conv.bias.data = box.pointwise.weight.data[order], box.pointwise.bias.data[order]

@@ -69,7 +69,7 @@ def test_a_bias_of_one_repeated_value_is_read(graph):
     tensor.tensor_content = b""
     tensor.float_val.append(0.25)
 
-    assert read(graph).tensors["linear.bias"].tolist() == [0.25] * 4
+    assert read(graph).tensors["head.linear.bias"].tolist() == [0.25] * 4
 
 
 def test_a_constant_that_would_fill_the_memory_is_refused(graph):
