@@ -12,10 +12,12 @@ import torch
 from mobilevision.backbone.image_network import ImageNetwork, Scalar
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
+from mobilevision.multitask import multitask_mobilenet_v2
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
 from mobilevision.weights.card import Weights
 from mobilevision.weights.file import read_weights
 from mobilevision.weights.fitting import fill_network, fit_network
+from mobilevision.weights.joint import merge_heads, take_part
 from mobilevision.weights.layout import BACKBONE_ONLY
 from mobilevision.weights.zoo import ZOO, ZooEntry
 
@@ -25,6 +27,7 @@ MODELS: Mapping[str, NetworkFunction] = {
     "mobilenet_v2": mobilenet_v2,
     "ssdlite_mobilenet_v2": ssdlite_mobilenet_v2,
     "deeplabv3_mobilenet_v2": deeplabv3_mobilenet_v2,
+    "multitask_mobilenet_v2": multitask_mobilenet_v2,
 }
 
 
@@ -40,7 +43,7 @@ def list_models(pretrained: bool = False) -> list[str] | list[ZooEntry]:
             are for, what they cost, and what their publishers measured.
 
     >>> list_models()
-    ['mobilenet_v2', 'ssdlite_mobilenet_v2', 'deeplabv3_mobilenet_v2']
+    ['mobilenet_v2', 'ssdlite_mobilenet_v2', 'deeplabv3_mobilenet_v2', 'multitask_mobilenet_v2']
     >>> [entry.published for entry in list_models(pretrained=True) if entry.name == "ssdlite_mobilenet_v2_coco"]
     ['COCO mAP 22 on a part of val 2014']
     """
@@ -65,9 +68,10 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Scala
         name: One of :func:`list_models`.
         pretrained: A weights file of this library, of TensorFlow, torchvision, timm, OpenMMLab or Hugging Face, or the
             name of one of ``list_models(pretrained=True)``. The file says with which options its network is built.
-            False leaves the weights as they are drawn.
+            Of a joint network it gives each single one, and to a joint one a single one. False leaves the weights as
+            they are drawn.
         options: Keyword arguments of the network's function; they go before those of the file. With another
-            ``num_classes`` all that fits is taken, and a warning says what did not.
+            ``num_classes``, or ``heads``, all that fits is taken, and a warning says what did not.
 
     Raises:
         FileNotFoundError: There is no such weights file.
@@ -82,7 +86,7 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Scala
     if pretrained is False:
         return build(**options).to(memory_format=torch.channels_last)
     path = _weights_path(pretrained)
-    weights = read_weights(path)
+    weights = take_part(read_weights(path), name)
     if weights.card.model not in (name, BACKBONE_ONLY):
         raise ValueError(f"{path} holds {weights.card.model}, not {name}")
     return build_network(weights, path, **options)
@@ -101,8 +105,10 @@ def build_network(weights: Weights, path: str | Path, **options: Scalar) -> Imag
     count = options.get("num_classes", card.options.get("num_classes"))
     # Where the background was says nothing of other classes.
     other = {"background": None} if count != card.options.get("num_classes") and "background" in card.options else {}
+    if "heads" in options:
+        options["heads"] = merge_heads(weights, options["heads"])
     build = partial(find_model(card.model), **{**card.options, **other, **options})
-    if "num_classes" in options:
+    if "num_classes" in options or "heads" in options:
         network = build()
         report = fit_network(network, weights, path)
         if report.changed:

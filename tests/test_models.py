@@ -8,12 +8,14 @@ from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.models import find_model
 
-
-def test_three_networks_are_known_by_name():
-    assert list_models() == ["mobilenet_v2", "ssdlite_mobilenet_v2", "deeplabv3_mobilenet_v2"]
+SINGLE_NETWORKS = ("mobilenet_v2", "ssdlite_mobilenet_v2", "deeplabv3_mobilenet_v2")
 
 
-@pytest.mark.parametrize("name", list_models())
+def test_the_networks_are_known_by_name():
+    assert list_models() == [*SINGLE_NETWORKS, "multitask_mobilenet_v2"]
+
+
+@pytest.mark.parametrize("name", SINGLE_NETWORKS)
 def test_a_network_says_how_to_build_it_again(name):
     network = get_model(name, num_classes=3, width_mult=0.35)
     assert (network.model_name, network.num_classes) == (name, 3)
@@ -24,7 +26,7 @@ def test_a_network_says_how_to_build_it_again(name):
     assert network.backbone.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", SINGLE_NETWORKS)
 def test_saved_weights_build_the_same_network_without_being_told_how(name, tmp_path):
     network = get_model(name, num_classes=4, width_mult=0.35, norm_eps=1e-5, input_size=96).eval()
     network.class_names = ("a", "b", "c", "d")
@@ -120,8 +122,8 @@ def test_a_loaded_detector_has_its_anchors(tmp_path):
 
 
 def test_names_of_networks_and_of_weights_are_listed_apart():
-    assert list_models() == ["mobilenet_v2", "ssdlite_mobilenet_v2", "deeplabv3_mobilenet_v2"]
-    assert {entry.model for entry in list_models(pretrained=True)} == set(list_models())
+    assert list_models() == [*SINGLE_NETWORKS, "multitask_mobilenet_v2"]
+    assert {entry.model for entry in list_models(pretrained=True)} == set(SINGLE_NETWORKS)
 
 
 @pytest.mark.parametrize("pretrained", [True, "unknown_weights"])

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.backbone.normalization import Normalization
 
-Scalar = bool | int | float | str | None | list[float]
+Scalar = bool | int | float | str | None | list[float] | dict[str, dict[str, Any]]
+"""An option, as JSON has it; of a joint network also those of its heads, by head."""
 
 
 class ImageNetwork(nn.Module):
@@ -44,11 +45,23 @@ class ImageNetwork(nn.Module):
         self.input_size = input_size
         self.model_name = model_name
         # As JSON gives them back.
-        self.options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        self._options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         self.class_names: tuple[str, ...] = ()
         """As many names as classes, or none."""
         self.own_output_stride: int | None = None
         """At which stride it reads a backbone that others read too; the backbone's where None."""
+
+        self.members: dict[str, ImageNetwork] = {}
+        """The networks it is put together from, with one backbone for all of them; a single one has none."""
+
+    @property
+    def options(self) -> dict[str, Scalar]:
+        """The scalars to build it with."""
+        return self._options
+
+    def take_options(self, options: Mapping[str, Scalar]) -> None:
+        """Take over what comes with weights."""
+        self._options.update(options)
 
     @property
     def num_classes(self) -> int:

@@ -55,7 +55,7 @@ def _total(complexity: Complexity) -> PartComplexity:
 def _print(name: str, input_size: int, complexity: Complexity) -> None:
     rows = [
         (
-            label,
+            label.removeprefix("head."),
             f"{part.parameters:,}",
             f"{part.multiply_adds / MILLION:,.2f}",
             f"{part.peak_activation_bytes / KIBIBYTE:,.0f}",

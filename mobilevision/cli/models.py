@@ -4,12 +4,8 @@ from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.complexity import measure
 from mobilevision.models import get_model, list_models
+from mobilevision.weights.joint import TASKS
 
-TASKS = {
-    "mobilenet_v2": "classification",
-    "ssdlite_mobilenet_v2": "detection",
-    "deeplabv3_mobilenet_v2": "segmentation",
-}
 DASH = "-"
 
 

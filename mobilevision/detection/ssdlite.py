@@ -7,7 +7,7 @@ TensorFlow Object Detection API builds it.
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from mobilevision.backbone.image_network import ImageNetwork, Scalar
@@ -105,11 +105,19 @@ class SSDLite(ImageNetwork):
         Raises:
             ValueError: The images have another size, for which the anchors are not made.
         """
+        self.check_size(images)
+        predictions: RawPredictions = self.head(*self.compute_taps(images))
+        return predictions
+
+    def check_size(self, images: Shaped[Tensor, "B 3 H W"]) -> None:
+        """See that there are anchors for images of this size.
+
+        Raises:
+            ValueError: There are none.
+        """
         height, width = images.shape[-2:]
         if height != self.input_size or width != self.input_size:
             raise ValueError(f"images must be {self.input_size}x{self.input_size} pixels, got {width}x{height}")
-        predictions: RawPredictions = self.head(*self.compute_taps(images))
-        return predictions
 
     def scores(self, logits: Float[Tensor, "B A C+1"]) -> Float[Tensor, "B A C"]:
         """Turn logits into scores in [0, 1] of the classes alone, in float32."""

@@ -149,7 +149,7 @@ class DeepLabV3(ImageNetwork):
             self.own_output_stride = output_stride
         if self.head.atrous:
             self.head.set_rates(_rates(output_stride))
-        self.options["output_stride"] = output_stride
+        self.take_options({"output_stride": output_stride})
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
         """Give every pixel's logits for RGB ``images``, uint8 in [0, 255] or floats in [0, 1]."""

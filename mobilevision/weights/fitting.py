@@ -9,6 +9,7 @@ from torch import Tensor
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.classes import HEADS, Match, count_classes, match_classes
+from mobilevision.weights.joint import heads_of, take_part
 from mobilevision.weights.layout import BACKBONE_ONLY
 
 BACKBONE_PREFIXES = ("backbone.", "normalization.")
@@ -64,6 +65,9 @@ def fit_network(network: ImageNetwork, weights: Weights, source: str | Path) -> 
     Raises:
         ValueError: They are of another model, or were trained with other options, or do not fit beside the classes.
     """
+    if network.members:
+        return _fit_members(network, weights, source)
+    weights = take_part(weights, network.model_name)
     tensors, card = weights
     if card.model != network.model_name:
         advice = ": set backbone_weights instead of weights" if card.model == BACKBONE_ONLY else ""
@@ -96,7 +100,10 @@ def fill_network(network: ImageNetwork, weights: Weights, source: str | Path) ->
     Raises:
         ValueError: They are of another model, lack a class, were trained with other options, or do not fit.
     """
-    if weights.card.model == network.model_name:
+    if network.members:
+        _check_members(network, weights, source)
+    weights = take_part(weights, network.model_name)
+    if weights.card.model == network.model_name and not network.members:
         _check_classes(network, weights.card, source)
     return fit_network(network, weights, source)
 
@@ -131,9 +138,54 @@ def fit_backbone(network: ImageNetwork, weights: Weights, source: str | Path) ->
     )
 
 
+def _fit_members(network: ImageNetwork, weights: Weights, source: str | Path) -> FitReport:
+    """Load a joint network's backbone, and its heads as far as the weights have them."""
+    given = heads_of(weights)
+    known = [task for task in network.members if task in given]
+    if not known:
+        found, wanted = ", ".join(given) or "nothing that is known", ", ".join(network.members)
+        raise ValueError(f"{source} has heads for {found}, this network for {wanted}")
+    reports = {}
+    for task in known:
+        member, (tensors, card) = network.members[task], given[task]
+        # As the common backbone has it, whichever heads the weights come from.
+        last = {name: tensor for name, tensor in member.state_dict().items() if _is_optional(name)}
+        tensors = last | {name: tensor for name, tensor in tensors.items() if name in last or not _is_optional(name)}
+        reports[task] = fit_network(member, Weights(tensors, card), source)
+    missing, left = ([task for task in tasks if task not in known] for tasks in (network.members, given))
+
+    def say(part: str, heads: Sequence[str]) -> str:
+        said = [f"{getattr(report, part)} of {task}" for task, report in reports.items() if getattr(report, part)]
+        return ", ".join([*said, *(f"the head for {task}" for task in heads)])
+
+    expected = network.state_dict()
+    num_new = sum(name.startswith(tuple(f"heads.{task}." for task in missing)) for name in expected)
+    num_new += sum(report.num_expected - report.num_loaded for report in reports.values())
+    return FitReport(
+        str(source),
+        len(expected) - num_new,
+        len(expected),
+        say("adapted", ()),
+        say("new", missing),
+        say("ignored", left),
+    )
+
+
+def _check_members(network: ImageNetwork, weights: Weights, source: str | Path) -> None:
+    given = heads_of(weights)
+    if weights.card.model != network.model_name or set(given) != set(network.members):
+        raise ValueError(
+            f"{source} has heads for {', '.join(given) or 'nothing that is known'}, this network for "
+            f"{', '.join(network.members)}"
+        )
+    for task, member in network.members.items():
+        _check_classes(member, given[task].card, source)
+
+
 def _take_pixel_options(network: ImageNetwork, card: WeightsCard) -> None:
-    taken = {name: card.options[name] for name in PIXEL_OPTIONS if name in card.options and name in network.options}
-    network.options.update(taken)
+    network.take_options(
+        {name: card.options[name] for name in PIXEL_OPTIONS if name in card.options and name in network.options}
+    )
 
 
 def _is_optional(name: str) -> bool:
