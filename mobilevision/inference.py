@@ -6,20 +6,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from mobilevision import classification, detection, segmentation
+from mobilevision import classification, detection, multitask, segmentation
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.classification.transforms import EvalTransform as ClassifierTransform
 from mobilevision.detection.boxes import decode_boxes
 from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
 from mobilevision.detection.transforms import EvalTransform as DetectorTransform
+from mobilevision.detection.types import RawPredictions
 from mobilevision.images import read_image
 from mobilevision.models import get_model, list_models, load_model
-from mobilevision.segmentation.geometry import pick_classes, restore_logits
+from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits, upsample_logits
 from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
-from mobilevision.visualize import NUM_BEST, Picture, class_name, draw_boxes, draw_classes, draw_mask
+from mobilevision.visualize import (
+    NUM_BEST,
+    Boxes,
+    Mask,
+    Picture,
+    Scores,
+    class_name,
+    draw_answers,
+    draw_boxes,
+    draw_classes,
+    draw_mask,
+)
 
 
 class ClassificationResult(NamedTuple):
@@ -114,7 +126,30 @@ class SegmentationResult(NamedTuple):
         return draw_mask(image, self.mask, self.class_names)
 
 
-Result = ClassificationResult | DetectionResult | SegmentationResult
+class MultiTaskResult(NamedTuple):
+    """All that a joint network says of a picture; None of a head that it does not have."""
+
+    classification: ClassificationResult | None
+    detection: DetectionResult | None
+    segmentation: SegmentationResult | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values, by task."""
+        answers = {task: answer.to_json() for task, answer in self._asdict().items() if answer is not None}
+        return {"task": "multitask", **answers}
+
+    def draw(self, image: Picture) -> Picture:
+        """Draw everything on one picture."""
+        shown, found, mask = self
+        return draw_answers(
+            image,
+            scores=None if shown is None else Scores(shown.pred_scores, shown.class_names),
+            mask=None if mask is None else Mask(mask.mask, mask.class_names),
+            boxes=None if found is None else Boxes(found.boxes, found.labels, found.scores, found.class_names),
+        )
+
+
+Result = ClassificationResult | DetectionResult | SegmentationResult | MultiTaskResult
 
 
 class Predictor:
@@ -155,6 +190,8 @@ class Predictor:
                 return _detect(self.network, pixels, self.score_threshold, self.iou_threshold)
             case segmentation.DeepLabV3():
                 return _segment(self.network, pixels)
+            case multitask.MultiTaskNetwork():
+                return _answer(self.network, pixels, self.score_threshold, self.iou_threshold)
         raise ValueError(f"there is no way to predict with a {type(self.network).__name__}")
 
 
@@ -181,10 +218,12 @@ def _find_network(model: str | Path) -> ImageNetwork:
 
 def _classify(network: classification.Classifier, image: Picture) -> ClassificationResult:
     view = ClassifierTransform(network.input_size, crop=network.eval_crop, share=network.crop_share)
-    images = _batch(view(image), network)
-    scores = network(images)[0].float().softmax(dim=0).cpu().numpy()
+    return _name_class(network(_batch(view(image), network)), network.class_names)
+
+
+def _name_class(logits: Float[Tensor, "1 C"], names: tuple[str, ...]) -> ClassificationResult:
+    scores = logits[0].float().softmax(dim=0).cpu().numpy()
     label = int(scores.argmax())
-    names = network.class_names
     return ClassificationResult(label, float(scores[label]), class_name(label, names), scores, names)
 
 
@@ -192,6 +231,16 @@ def _detect(
     network: detection.SSDLite, image: Picture, score_threshold: float, iou_threshold: float
 ) -> DetectionResult:
     predictions = network(_batch(DetectorTransform(network.input_size)(image), network))
+    return _select_objects(network, predictions, image, score_threshold, iou_threshold)
+
+
+def _select_objects(
+    network: detection.SSDLite,
+    predictions: RawPredictions,
+    image: Picture,
+    score_threshold: float,
+    iou_threshold: float,
+) -> DetectionResult:
     selected = select_detections(
         decode_boxes(predictions.offsets, network.anchors),
         network.scores(predictions.logits),
@@ -207,8 +256,32 @@ def _detect(
 def _segment(network: segmentation.DeepLabV3, image: Picture) -> SegmentationResult:
     fitted = SegmenterTransform(network.input_size)(image)
     coarse = network.predict_coarse(_batch(fitted.image, network))
-    logits = restore_logits(coarse[0], network.input_size, (image.shape[0], image.shape[1]))
-    return SegmentationResult(pick_classes(logits).to(torch.uint8).cpu().numpy(), network.class_names)
+    return _pick_mask(restore_logits(coarse[0], network.input_size, _size(image)), network.class_names)
+
+
+def _pick_mask(logits: Float[Tensor, "C H W"], names: tuple[str, ...]) -> SegmentationResult:
+    return SegmentationResult(pick_classes(logits).to(torch.uint8).cpu().numpy(), names)
+
+
+def _answer(
+    network: multitask.MultiTaskNetwork, image: Picture, score_threshold: float, iou_threshold: float
+) -> MultiTaskResult:
+    """Ask all heads about one view of the picture, all of it in a square as the detector has it: one pass."""
+    says = network.run_heads(_batch(DetectorTransform(network.input_size)(image), network))
+    answers: dict[str, Any] = dict.fromkeys(MultiTaskResult._fields)
+    for task, member in network.members.items():
+        match member:
+            case classification.Classifier():
+                answers[task] = _name_class(says[task], member.class_names)
+            case detection.SSDLite():
+                answers[task] = _select_objects(member, says[task], image, score_threshold, iou_threshold)
+            case segmentation.DeepLabV3():
+                answers[task] = _pick_mask(upsample_logits(says[task].float(), _size(image))[0], member.class_names)
+    return MultiTaskResult(**answers)
+
+
+def _size(image: Picture) -> Size:
+    return image.shape[0], image.shape[1]
 
 
 def _batch(image: UInt8[Tensor, "3 S S"], network: ImageNetwork) -> UInt8[Tensor, "1 3 S S"]:

@@ -4,9 +4,10 @@ Lines and letters grow with the picture; one that is too small to read letters o
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from mobilevision.segmentation.types import IGNORE_INDEX
@@ -34,6 +35,29 @@ TEXT_COLOR: Color = (25, 25, 25)
 BAR_COLOR: Color = (150, 190, 240)
 
 
+class Scores(NamedTuple):
+    """What a picture shows: a score for every class, and their names."""
+
+    scores: Float[np.ndarray, " C"]
+    class_names: Sequence[str] = ()
+
+
+class Mask(NamedTuple):
+    """What every pixel shows, and the names of the classes."""
+
+    mask: UInt8[np.ndarray, "H W"]
+    class_names: Sequence[str] = ()
+
+
+class Boxes(NamedTuple):
+    """Where objects are, as :func:`draw_boxes` takes it."""
+
+    boxes: Float[np.ndarray, "N 4"]
+    labels: Int[np.ndarray, " N"]
+    scores: Float[np.ndarray, " N"] | None = None
+    class_names: Sequence[str] = ()
+
+
 def class_color(label: int) -> Color:
     """Give the colour of a class: the same in every picture; after twenty they come again, ever paler or darker.
 
@@ -55,18 +79,23 @@ def class_name(label: int, class_names: Sequence[str]) -> str:
 def draw_classes(image: Picture, scores: Float[np.ndarray, " C"], class_names: Sequence[str] = ()) -> Picture:
     """List the best classes below a picture, each with its score as a bar."""
     canvas, _ = _enlarge(image)
-    font = _font(canvas)
+    return _stack(canvas, _ranking(scores, class_names, canvas.width, _font(canvas)))
+
+
+def _ranking(
+    scores: Float[np.ndarray, " C"], class_names: Sequence[str], width: int, font: ImageFont.FreeTypeFont
+) -> Image.Image:
     line, column = round(font.size * 1.5), round(font.size * 3.3)
     best = np.argsort(-scores, kind="stable")[:NUM_BEST]
-    panel = Image.new("RGB", (canvas.width, line * len(best) + line // 2), PANEL_COLOR)
+    panel = Image.new("RGB", (width, line * len(best) + line // 2), PANEL_COLOR)
     draw = ImageDraw.Draw(panel)
     for row, label in enumerate(best):
         top, score = line * row + line // 4, float(scores[label])
-        draw.rectangle((0, top, round(score * canvas.width), top + line - 3), fill=BAR_COLOR)
+        draw.rectangle((0, top, round(score * width), top + line - 3), fill=BAR_COLOR)
         draw.text((column, top + line // 2), f"{score:.1%}", fill=TEXT_COLOR, font=font, anchor="rm")
         name = class_name(int(label), class_names)
         draw.text((column + font.size // 2, top + line // 2), name, fill=TEXT_COLOR, font=font, anchor="lm")
-    return _stack(canvas, panel)
+    return panel
 
 
 def draw_boxes(
@@ -104,17 +133,35 @@ def draw_mask(image: Picture, mask: UInt8[np.ndarray, "H W"], class_names: Seque
 
     Class 0, the background, stays clear; so does ``IGNORE_INDEX``.
     """
-    shown = (mask > 0) & (mask != IGNORE_INDEX)
-    opacity = np.where(_edges(mask), 1.0, MASK_OPACITY).astype(np.float32) * shown
-    colors = np.array([class_color(label) for label in range(256)], np.float32)
-    blended = image + opacity[..., None] * (colors[mask] - image)
-    canvas, _ = _enlarge(blended.round().astype(np.uint8))
-    labels, counts = np.unique(mask[shown], return_counts=True)
-    entries = [
-        (class_color(int(labels[i])), f"{class_name(int(labels[i]), class_names)} {counts[i] / mask.size:.0%}")
-        for i in np.argsort(-counts, kind="stable")
-    ]
-    return _stack(canvas, _legend(entries, canvas.width, _font(canvas)))
+    canvas, _ = _enlarge(_blend(image, mask))
+    return _stack(canvas, _mask_legend(mask, class_names, canvas.width, _font(canvas)))
+
+
+def draw_answers(
+    image: Picture,
+    *,
+    scores: Scores | None = None,
+    mask: Mask | None = None,
+    boxes: Boxes | None = None,
+) -> Picture:
+    """Draw several answers on one picture: its mask over it, its boxes on top, a legend and the best classes below.
+
+    Args:
+        image: RGB.
+        scores: Of the classes of the picture.
+        mask: Class of every pixel.
+        boxes: Of the objects.
+    """
+    drawn = image if mask is None else _blend(image, mask.mask)
+    if boxes is not None:
+        drawn = draw_boxes(drawn, *boxes)
+    canvas, _ = _enlarge(drawn)
+    font, stacked = _font(canvas), np.asarray(canvas)
+    if mask is not None:
+        stacked = _stack(Image.fromarray(stacked), _mask_legend(*mask, canvas.width, font))
+    if scores is not None:
+        stacked = _stack(Image.fromarray(stacked), _ranking(*scores, canvas.width, font))
+    return stacked
 
 
 def draw_outlines(image: Picture, boxes: Float[np.ndarray, "N 4"], labels: Int[np.ndarray, " N"]) -> Picture:
@@ -159,6 +206,29 @@ def index_mask(mask: UInt8[np.ndarray, "H W"]) -> Image.Image:
     indexed = Image.fromarray(mask)
     indexed.putpalette([0, 0, 0, *(value for label in range(1, 256) for value in class_color(label))])
     return indexed
+
+
+def _blend(image: Picture, mask: UInt8[np.ndarray, "H W"]) -> Picture:
+    opacity = np.where(_edges(mask), 1.0, MASK_OPACITY).astype(np.float32) * _is_shown(mask)
+    colors = np.array([class_color(label) for label in range(256)], np.float32)
+    blended = image + opacity[..., None] * (colors[mask] - image)
+    return np.asarray(blended.round(), np.uint8)
+
+
+def _is_shown(mask: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    shown: Bool[np.ndarray, "H W"] = (mask > 0) & (mask != IGNORE_INDEX)
+    return shown
+
+
+def _mask_legend(
+    mask: UInt8[np.ndarray, "H W"], class_names: Sequence[str], width: int, font: ImageFont.FreeTypeFont
+) -> Image.Image:
+    labels, counts = np.unique(mask[_is_shown(mask)], return_counts=True)
+    entries = [
+        (class_color(int(labels[i])), f"{class_name(int(labels[i]), class_names)} {counts[i] / mask.size:.0%}")
+        for i in np.argsort(-counts, kind="stable")
+    ]
+    return _legend(entries, width, font)
 
 
 def _legend(entries: Iterable[tuple[Color, str]], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:

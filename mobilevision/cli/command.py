@@ -36,6 +36,10 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "import-weights": Subcommand(
         "mobilevision.cli.import_weights", "take over a network that another program has trained"
     ),
+    "combine-weights": Subcommand(
+        "mobilevision.cli.combine_weights", "put the heads of several networks on one backbone"
+    ),
+    "split-weights": Subcommand("mobilevision.cli.split_weights", "give the heads of a joint network back one by one"),
     "models": Subcommand("mobilevision.cli.models", "list the networks and the published weights"),
     "demo": Subcommand("mobilevision.cli.demo", "train, measure and draw all three tasks on made-up scenes"),
 }

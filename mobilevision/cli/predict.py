@@ -15,7 +15,7 @@ from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.sources import distinct_names, find_sources
 from mobilevision.cli.tables import print_line
 from mobilevision.images import read_image
-from mobilevision.inference import Predictor, SegmentationResult
+from mobilevision.inference import MultiTaskResult, Predictor, SegmentationResult
 from mobilevision.models import get_model, list_models, load_model
 from mobilevision.outputs import replacing_files
 from mobilevision.visualize import Picture, index_mask
@@ -82,9 +82,10 @@ def _write_result(predictor: Predictor, pixels: Picture, folder: Path, name: str
     (folder / drawing).parent.mkdir(exist_ok=True)
     Image.fromarray(result.draw(pixels)).save(folder / drawing, quality=92)
     files = {"drawing": str(drawing)}
-    if isinstance(result, SegmentationResult):
+    segmentation = result.segmentation if isinstance(result, MultiTaskResult) else result
+    if isinstance(segmentation, SegmentationResult):
         mask = Path("masks") / f"{name}.png"
         (folder / mask).parent.mkdir(exist_ok=True)
-        index_mask(result.mask).save(folder / mask)
+        index_mask(segmentation.mask).save(folder / mask)
         files["mask"] = str(mask)
     return {**result.to_json(), **files}

@@ -12,7 +12,6 @@ from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import mobilenet_v2
 from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
-from mobilevision.detection.types import RawPredictions
 from mobilevision.multitask.types import TASK_NAMES, Answers, TaskName
 from mobilevision.segmentation.deeplabv3 import deeplabv3_mobilenet_v2
 from mobilevision.segmentation.geometry import upsample_logits
@@ -94,7 +93,7 @@ class MultiTaskNetwork(ImageNetwork):
         Raises:
             ValueError: A head that there is not, or images of a size that the detector has no anchors for.
         """
-        answers: dict[str, Any] = {**self.run_heads(images, heads)}
+        answers = self.run_heads(images, heads)
         if "segmentation" in answers:
             height, width = images.shape[-2:]
             answers["segmentation"] = upsample_logits(answers["segmentation"], (height, width))
@@ -102,8 +101,8 @@ class MultiTaskNetwork(ImageNetwork):
 
     def run_heads(
         self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], heads: Iterable[TaskName] | None = None
-    ) -> dict[str, Tensor | RawPredictions]:
-        """Give what each head says as training wants it: the segmenter's logits at its output stride.
+    ) -> dict[str, Any]:
+        """Give what each head says, by task, as training wants it: the segmenter's logits at its output stride.
 
         Args:
             images: As in :meth:`forward`.
@@ -125,9 +124,7 @@ class MultiTaskNetwork(ImageNetwork):
         """Give the maps that the heads take, head by head."""
         return tuple(feature for taps in self._compute_taps(images, self.members).values() for feature in taps)
 
-    def _compute_taps(
-        self, images: Tensor, members: Mapping[str, ImageNetwork]
-    ) -> dict[str, tuple[Tensor, ...]]:
+    def _compute_taps(self, images: Tensor, members: Mapping[str, ImageNetwork]) -> dict[str, tuple[Tensor, ...]]:
         wanted: dict[int, list[str]] = {}
         for network in members.values():
             wanted.setdefault(network.output_stride, []).extend(network.taps)

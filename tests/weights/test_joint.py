@@ -90,7 +90,7 @@ def test_a_task_wants_weights_of_its_own_model(parts):
 
 def test_a_head_that_is_not_there_cannot_be_split_off(parts):
     joint = combine_weights({"classification": parts["classification"]})
-    with pytest.raises(ValueError, match="expected weights with a head for detection, got .* for classification"):
+    with pytest.raises(ValueError, match=r"expected weights with a head for detection, got .* for classification"):
         split_weights(joint, "detection")
     with pytest.raises(ValueError, match="expected weights with a head for detection, got mobilenet_v2"):
         split_weights(parts["classification"], "detection")
