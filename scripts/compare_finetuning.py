@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from mobilevision.outputs import write_json
-from mobilevision.weights.file import read_weights
 
 CONFIGS = Path(__file__).parents[1] / "configs/classification"
 PLAIN = {
@@ -80,7 +79,6 @@ def run(side: str, given: argparse.Namespace, seed: int) -> dict[str, float]:
             "data.root": str(given.root),
             "model.backbone_weights": str(given.weights),
             "model.num_classes": str(sum(path.is_dir() for path in (given.root / "train").iterdir())),
-            "model.padding": str(read_weights(given.weights).card.options["padding"]),
             "trainer.max_time": _days(given.minutes),
             "trainer.default_root_dir": folder,
             "trainer.enable_progress_bar": "false",

@@ -20,12 +20,12 @@ from mobilevision.cli import main
 COMMON = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--data.num_workers", "0"]
 
 BASE = {
-    "classification": "--model ClassificationTask --model.padding tf_same --model.weights {weights}/"
+    "classification": "--model ClassificationTask --model.weights {weights}/"
     "mobilenet_v2_1.0_224_quant.tflite --data ImageNetDataModule --data.root {data}/imagenet-mini",
-    "segmentation": "--model SegmentationTask --model.padding tf_same --model.weights {weights}/"
+    "segmentation": "--model SegmentationTask --model.weights {weights}/"
     "deeplabv3_mnv2_pascal_quant.tflite --data VocDataModule --data.root {data}/voc-real/VOCdevkit/VOC2012",
-    "detection": "--model DetectionTask --model.num_classes 1 --model.preset tf300 --model.padding tf_same "
-    "--model.weights {weights}/ssdlite_mobilenet_v2_person.pb --data CocoDataModule --data.root {data}/coco-mini "
+    "detection": "--model DetectionTask --model.num_classes 1 --model.weights "
+    "{weights}/ssdlite_mobilenet_v2_person.pb --data CocoDataModule --data.root {data}/coco-mini "
     "--data.classes [person] --data.input_size 300",
 }
 

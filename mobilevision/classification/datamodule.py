@@ -75,7 +75,7 @@ class ImageNetDataModule(ImageDataModule):
         self.val_dir = self.root / val_dir
         self.class_list = self.root / (class_list or SYNSET_LIST)
         self.class_list_required = class_list is not None
-        self.input_size = input_size
+        self.input_size: int = input_size
         self.train_transform = TrainTransform(
             input_size,
             min_crop_area=min_crop_area,

@@ -12,9 +12,10 @@ from mobilevision.classification.classifier import Classifier, mobilenet_v2
 from mobilevision.classification.features import Features, LinearLayer, compute_features, fit_layer, nearest_rows
 from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.mixing import Mixing
-from mobilevision.classification.types import CROP_SHARE, Batch, EvalCrop
+from mobilevision.classification.types import CROP_SHARE, Background, Batch, EvalCrop
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
+from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 from mobilevision.weights.file import read_weights
 
@@ -30,13 +31,20 @@ class ClassificationTask(NetworkTask):
 
     Args:
         num_classes: Classes of the data; ImageNet has 1000.
-        width_mult: Channel multiplier.
-        padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
+        width_mult: Channel multiplier. This and what follows it as far as ``background`` are, where they are None, as
+            the weights have them that the run starts from, or as :func:`mobilenet_v2` has them by default.
+        output_stride: 8, 16 or 32.
+        padding: ``symmetric`` or ``tf_same``.
+        round_to: Channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
+        scale_last: Whether a width below 1 narrows the last convolution too.
+        norm_eps: Batch normalisation's epsilon.
+        background: Where a class for everything else is: ``first``, ``last``, or nowhere.
         input_size: Side of the pictures in pixels, recorded with the weights.
         eval_crop: How a picture is cut to that side, recorded likewise; the data module's own decides what is measured.
         crop_share: The share of the picture that is kept, likewise.
         dropout: Share of the pooled features dropped in training.
-        norm_eps: Batch normalisation's epsilon.
         norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
             until the running statistics are right; a short run wants 0.1.
         label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
@@ -56,13 +64,19 @@ class ClassificationTask(NetworkTask):
         self,
         num_classes: int = 1000,
         *,
-        width_mult: float = 1.0,
-        padding: Padding = "symmetric",
+        width_mult: float | None = None,
+        output_stride: int | None = None,
+        padding: Padding | None = None,
+        round_to: int | None = None,
+        depth_mult: float | None = None,
+        fixed_ends: bool | None = None,
+        scale_last: bool | None = None,
+        norm_eps: float | None = None,
+        background: Background | None = None,
         input_size: int = 224,
         eval_crop: EvalCrop = "short_side",
         crop_share: float = CROP_SHARE,
         dropout: float = 0.2,
-        norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
         label_smoothing: float = 0.1,
         mixup_alpha: float = 0.0,
@@ -79,18 +93,7 @@ class ClassificationTask(NetworkTask):
 
     def build_network(self) -> Classifier:
         """Build the classifier."""
-        options = self.hparams
-        return mobilenet_v2(
-            options["num_classes"],
-            width_mult=options["width_mult"],
-            padding=options["padding"],
-            input_size=options["input_size"],
-            eval_crop=options["eval_crop"],
-            crop_share=options["crop_share"],
-            dropout=options["dropout"],
-            norm_eps=options["norm_eps"],
-            norm_momentum=options["norm_momentum"],
-        )
+        return mobilenet_v2(**set_options(mobilenet_v2, self.hparams))
 
     def on_fit_start(self) -> None:
         """Fit the head to the features, unless the run goes on from a checkpoint."""

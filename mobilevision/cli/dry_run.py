@@ -14,7 +14,7 @@ from torch import Tensor
 from mobilevision.classification import types as classification
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.tables import print_line
-from mobilevision.cli.training import TrainingCLI
+from mobilevision.cli.training import StartReports, TrainingCLI
 from mobilevision.detection import types as detection
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
@@ -40,7 +40,7 @@ class DryRunCLI(TrainingCLI):
         unneeded = Checkpoint | ProgressBar
         callbacks = [callback for callback in self.configured_callbacks if not isinstance(callback, unneeded)]
         return super().instantiate_trainer(
-            callbacks=[*callbacks, self.first_batch],
+            callbacks=[*callbacks, StartReports(), self.first_batch],
             # A logger that is never written to: callbacks that log want one.
             logger=CSVLogger(self.root),
             enable_checkpointing=False,

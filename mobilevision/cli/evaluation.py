@@ -17,7 +17,7 @@ from mobilevision.cli.run_folder import find_checkpoint
 from mobilevision.cli.tables import print_line, print_report
 from mobilevision.cli.training import TrainingCLI, plain_errors
 from mobilevision.outputs import write_json
-from mobilevision.weights.file import load_network, locate_weights
+from mobilevision.weights.file import locate_weights
 
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
 
@@ -52,31 +52,29 @@ def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> N
 class EvaluationCLI(TrainingCLI):
     """Load the weights that are to be measured, and keep no log and no checkpoints."""
 
+    def before_instantiate_classes(self) -> None:
+        """Find the weights, which say what network they are of.
+
+        Raises:
+            FileNotFoundError: There are none where they should be.
+        """
+        name = self.config["ckpt_path"]
+        path = find_checkpoint(name, self.root) if name else None
+        if path is not None:
+            self.start_from(path)
+        elif name:
+            raise FileNotFoundError(f"no run in {self.root} has a checkpoint called {name}")
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer without what only training needs."""
-        self.weights = self._load_weights()
+        source = self.model.hparams.get("weights")
+        if source is None:
+            rank_zero_warn("neither --ckpt_path nor --model.weights is given: measuring a network that knows nothing")
+        self.weights = locate_weights(source) if source else None
         callbacks = [
             callback for callback in self.configured_callbacks if not isinstance(callback, Checkpoint | WeightAveraging)
         ]
         return super().instantiate_trainer(callbacks=callbacks, logger=False, enable_checkpointing=False, **kwargs)
-
-    def _load_weights(self) -> Path | None:
-        name = self.config["ckpt_path"]
-        if not name:
-            started_from = self.model.hparams.get("weights")
-            if started_from is None:
-                rank_zero_warn(
-                    "neither --ckpt_path nor --model.weights is given: measuring a network that knows nothing"
-                )
-            for report in self.model.fit_reports:
-                if started_from and report.source == str(Path(started_from)) and report.new:
-                    raise ValueError(f"{report}: there is nothing to measure in classes that were never trained")
-            return locate_weights(started_from) if started_from else None
-        path = find_checkpoint(name, self.root)
-        if path is None:
-            raise FileNotFoundError(f"no run in {self.root} has a checkpoint called {name}")
-        load_network(self.model.network, path)
-        return path
 
 
 def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from mobilevision.cli.dry_run import DryRunCLI
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import RunFolder, find_checkpoint
 from mobilevision.cli.tables import print_figures, print_line
-from mobilevision.cli.training import TrainingCLI, plain_errors
+from mobilevision.cli.training import StartReports, TrainingCLI, plain_errors
 from mobilevision.weights.file import load_network, save_weights
 
 DRY_RUN = "--dry-run"
@@ -37,19 +37,27 @@ class FitCLI(TrainingCLI):
         "it to dry_run in trainer.default_root_dir, and stop."
     )
 
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint to go on from: it says more of its network than what its run was started from."""
+        self.config_text = self.parser.dump(self.config, skip_none=False)
+        self.checkpoint = self._find_checkpoint()
+        if self.checkpoint is not None:
+            self.start_from(self.checkpoint)
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""
-        self.checkpoint = self._find_checkpoint()
+        if self.checkpoint is not None:
+            # Lightning loads it later, with less to say about what does not fit.
+            load_network(self.model.network, self.checkpoint)
         self.folder = self._find_folder()
-        for report in self.model.fit_reports:
-            rank_zero_only(print_line)(str(report))
         self.best_figures = BestFigures()
         trainer = self.config_init["trainer"]
         configured = self.configured_callbacks
         callbacks = [
             *configured,
+            StartReports(),
             self.best_figures,
-            ConfigSaver(self.folder.path / "config.yaml", self.parser.dump(self.config, skip_none=False)),
+            ConfigSaver(self.folder.path / "config.yaml", self.config_text),
         ]
         if trainer["enable_checkpointing"] is not False:
             callbacks += checkpoint_callbacks(self.folder.checkpoints, self.model.monitor, configured)
@@ -83,8 +91,6 @@ class FitCLI(TrainingCLI):
             raise ValueError(
                 f"--ckpt_path must be a checkpoint of a run, got {path}: to start from it use --model.weights"
             )
-        # Lightning loads it later, with less to say about what does not fit.
-        load_network(self.model.network, path)
         return path
 
     def _find_folder(self) -> RunFolder:

@@ -14,10 +14,12 @@ from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.task import ClassificationTask
+from mobilevision.cli.tables import print_line
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule
@@ -101,6 +103,11 @@ class TrainingCLI(LightningCLI):
         """Parse ``args`` alone, whatever the process was started with."""
         self.config = parser.parse_args(args)
 
+    def start_from(self, path: Path) -> None:
+        """Let the task start from a file, instead of from what the configuration says, which may be gone."""
+        arguments = self.config["model"]["init_args"]
+        arguments["weights"], arguments["backbone_weights"] = str(path), None
+
     @property
     def root(self) -> Path:
         """The folder of the runs."""
@@ -111,6 +118,18 @@ class TrainingCLI(LightningCLI):
         """The callbacks that the configuration asks for."""
         callbacks = self.config_init["trainer"]["callbacks"]
         return list(callbacks) if isinstance(callbacks, list) else [callbacks] if callbacks else []
+
+
+class StartReports(L.Callback):
+    """Say what became of the weights that a run starts from, once the data has named its classes."""
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print a line for every file, unless the run goes on from a checkpoint."""
+        assert isinstance(pl_module, NetworkTask)
+        if trainer.ckpt_path is None:
+            for report in pl_module.fit_reports:
+                print_line(str(report))
 
 
 @contextmanager

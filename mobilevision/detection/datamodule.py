@@ -122,7 +122,7 @@ class CocoDataModule(ImageDataModule):
             "val": (val_annotations, val_images),
         }
         self.classes = classes
-        self.input_size = input_size
+        self.input_size: int = input_size
         self.train_transform = TrainTransform(
             input_size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out
         )

@@ -12,8 +12,10 @@ from mobilevision.detection.metrics import CocoMeanAP
 from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
 from mobilevision.detection.ssdlite import PresetName, SSDLite, ssdlite_mobilenet_v2
 from mobilevision.detection.types import Batch, Detections, RawPredictions, ScoreFunction
+from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
+from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 
 
@@ -22,12 +24,18 @@ class DetectionTask(NetworkTask):
 
     Args:
         num_classes: Classes of objects, without background; COCO has 80.
-        preset: ``paper320`` or ``tf300``, see :func:`ssdlite_mobilenet_v2`.
-        input_size: Side of the images in pixels; the preset's where None.
+        preset: ``paper320`` or ``tf300``. This and what follows it as far as ``head_norm_eps`` are, where they are
+            None, as the weights have them that the run starts from, or as :func:`ssdlite_mobilenet_v2` has them by
+            default.
+        input_size: Side of the images in pixels; without weights the preset's. The data must have the same.
         width_mult: Channel multiplier.
-        padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
+        padding: ``symmetric`` or ``tf_same``.
+        round_to: The backbone's channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
         score_function: ``sigmoid`` or ``softmax``, in the loss and for the scores.
         norm_eps: Batch normalisation's epsilon in the backbone.
+        head_norm_eps: Likewise in the extra layers and the predictors.
         norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The recipe's 3e-4 needs some
             ten thousand steps until the running statistics are right; a short run wants 0.03 or more.
         head_norm_momentum: Likewise in the extra layers and the predictors.
@@ -46,12 +54,16 @@ class DetectionTask(NetworkTask):
         self,
         num_classes: int = 80,
         *,
-        preset: PresetName = "paper320",
+        preset: PresetName | None = None,
         input_size: int | None = None,
-        width_mult: float = 1.0,
-        padding: Padding = "symmetric",
-        score_function: ScoreFunction = "sigmoid",
-        norm_eps: float = 1e-3,
+        width_mult: float | None = None,
+        padding: Padding | None = None,
+        round_to: int | None = None,
+        depth_mult: float | None = None,
+        fixed_ends: bool | None = None,
+        score_function: ScoreFunction | None = None,
+        norm_eps: float | None = None,
+        head_norm_eps: float | None = None,
         norm_momentum: float = 3e-4,
         head_norm_momentum: float = 3e-4,
         score_threshold: float = 1e-8,
@@ -71,18 +83,22 @@ class DetectionTask(NetworkTask):
 
     def build_network(self) -> SSDLite:
         """Build the detector."""
-        options = self.hparams
-        return ssdlite_mobilenet_v2(
-            options["num_classes"],
-            preset=options["preset"],
-            input_size=options["input_size"],
-            width_mult=options["width_mult"],
-            padding=options["padding"],
-            score_function=options["score_function"],
-            norm_eps=options["norm_eps"],
-            norm_momentum=options["norm_momentum"],
-            head_norm_momentum=options["head_norm_momentum"],
-        )
+        return ssdlite_mobilenet_v2(**set_options(ssdlite_mobilenet_v2, self.hparams))
+
+    def setup(self, stage: str) -> None:
+        """Take the class names from the data, and see that its images have the network's size.
+
+        Raises:
+            ValueError: They have not, or the data has another number of classes.
+        """
+        super().setup(stage)
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        size = datamodule.input_size if isinstance(datamodule, ImageDataModule) else None
+        if size not in (None, self.network.input_size):
+            raise ValueError(
+                f"data.input_size must be that of the detector, {self.network.input_size}, got {size}: set one of "
+                "data.input_size and model.input_size"
+            )
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch.

@@ -67,7 +67,7 @@ class MaskDataModule(ImageDataModule):
             raise ValueError(f"eval_protocol must be one of {', '.join(DESCRIPTIONS)}, got {eval_protocol!r}")
         self.table = None if class_table is None else read_class_table(class_table)
         self.class_names = tuple(classes or ()) if self.table is None else self.table.names
-        self.input_size = input_size
+        self.input_size: int = input_size
         self.eval_protocol: EvalProtocol = eval_protocol
         self.train_transform = TrainTransform(input_size, min_scale=min_scale, max_scale=max_scale)
         self.val_transform = PairTransform(input_size, eval_protocol)

@@ -17,6 +17,7 @@ from mobilevision.segmentation.protocol import describe_protocol
 from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.report import Report
+from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 
 
@@ -27,16 +28,21 @@ class SegmentationTask(NetworkTask):
 
     Args:
         num_classes: Classes of the masks, background included; VOC has 21.
-        head: ``light`` (the paper's choice) or ``atrous``.
+        head: ``light`` (the paper's choice) or ``atrous``. This and what follows it as far as ``head_norm_eps`` are,
+            where they are None, as the weights have them that the run starts from, or as
+            :func:`deeplabv3_mobilenet_v2` has them by default.
         output_stride: 8, 16 or 32, in training.
         width_mult: Channel multiplier of the backbone.
-        padding: ``symmetric``, or ``tf_same`` to go on from TensorFlow's weights.
+        padding: ``symmetric`` or ``tf_same``.
+        round_to: Channels are rounded to multiples of this.
+        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
+        fixed_ends: Whether stem and ends keep their size, see :class:`MobileNetV2`.
+        norm_eps: Batch normalisation's epsilon in the backbone.
+        head_norm_eps: Likewise in the head.
         input_size: Side of the pictures in pixels, recorded with the weights.
         dropout: Share of the head's values dropped in training.
-        norm_eps: Batch normalisation's epsilon in the backbone.
         norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The paper's 0.003 needs some
             thousand steps until the running statistics are right; a short run wants 0.1.
-        head_norm_eps: As ``norm_eps``, in the head.
         head_norm_momentum: As ``norm_momentum``, in the head.
         eval_output_stride: 8, 16 or 32, in evaluation, on the same weights; ``output_stride`` by default.
         eval_scales: Factors on a picture's side at which evaluation looks at it, averaging the probabilities; 1 by
@@ -56,15 +62,18 @@ class SegmentationTask(NetworkTask):
         self,
         num_classes: int = 21,
         *,
-        head: Head = "light",
-        output_stride: int = 16,
-        width_mult: float = 1.0,
-        padding: Padding = "symmetric",
+        head: Head | None = None,
+        output_stride: int | None = None,
+        width_mult: float | None = None,
+        padding: Padding | None = None,
+        round_to: int | None = None,
+        depth_mult: float | None = None,
+        fixed_ends: bool | None = None,
+        norm_eps: float | None = None,
+        head_norm_eps: float | None = None,
         input_size: int = 513,
         dropout: float = 0.1,
-        norm_eps: float = 1e-3,
         norm_momentum: float = 0.003,
-        head_norm_eps: float = 1e-5,
         head_norm_momentum: float = 3e-4,
         eval_output_stride: int | None = None,
         eval_scales: list[float] | None = None,
@@ -73,7 +82,8 @@ class SegmentationTask(NetworkTask):
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
-        self.eval_output_stride = output_stride if eval_output_stride is None else eval_output_stride
+        trained_at = self.network.backbone.output_stride
+        self.eval_output_stride = trained_at if eval_output_stride is None else eval_output_stride
         if self.eval_output_stride not in (8, 16, 32):
             raise ValueError(f"eval_output_stride must be 8, 16 or 32, got {eval_output_stride}")
         self.eval_scales: Sequence[float] = (1.0,) if eval_scales is None else tuple(eval_scales)
@@ -87,20 +97,7 @@ class SegmentationTask(NetworkTask):
 
     def build_network(self) -> DeepLabV3:
         """Build the segmenter."""
-        options = self.hparams
-        return deeplabv3_mobilenet_v2(
-            options["num_classes"],
-            head=options["head"],
-            output_stride=options["output_stride"],
-            width_mult=options["width_mult"],
-            padding=options["padding"],
-            input_size=options["input_size"],
-            dropout=options["dropout"],
-            norm_eps=options["norm_eps"],
-            norm_momentum=options["norm_momentum"],
-            head_norm_eps=options["head_norm_eps"],
-            head_norm_momentum=options["head_norm_momentum"],
-        )
+        return deeplabv3_mobilenet_v2(**set_options(deeplabv3_mobilenet_v2, self.hparams))
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""

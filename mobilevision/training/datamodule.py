@@ -26,6 +26,8 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     class_names: tuple[str, ...] = ()
+    input_size: int | None = None
+    """The side of the pictures in pixels, where all have the same."""
 
     def __init__(self, *, batch_size: int = 32, num_workers: int = 2, seed: int = 0, skip_broken: bool = False) -> None:
         super().__init__()

@@ -2,12 +2,12 @@
 
 import math
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
@@ -22,9 +22,13 @@ from mobilevision.training.optimization import (
     start_later,
 )
 from mobilevision.training.report import Report
+from mobilevision.training.start import Start, name_classes, take_options
 from mobilevision.weights.card import WeightsCard
-from mobilevision.weights.file import load_backbone, start_network
-from mobilevision.weights.fitting import FitReport
+from mobilevision.weights.file import read_weights
+from mobilevision.weights.fitting import FitReport, fit_backbone, fit_network, take_pixel_options
+
+SOURCES = frozenset({"weights", "backbone_weights"})
+"""The hyper-parameters that name files to start from."""
 
 
 class NetworkTask(L.LightningModule):
@@ -32,6 +36,10 @@ class NetworkTask(L.LightningModule):
 
     A subclass takes scalars, calls :meth:`save_hyperparameters`, and implements :meth:`build_network` and the
     steps, and sets ``report``. It logs ``train/loss``, ``val/loss`` and the figure it is monitored by.
+
+    Options of the network that are None are those of the weights that it starts from, and without weights those that
+    its function has by default. The saved hyper-parameters say what was built, and a checkpoint is read without the
+    files that its run started from.
 
     Args:
         optimizer: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``, TensorFlow's.
@@ -46,7 +54,8 @@ class NetworkTask(L.LightningModule):
         frozen_epochs: Epochs at the beginning in which the backbone is left as it is, until the heads know something.
         freeze_norm: Leave the statistics of all batch normalisation as they are: a small batch's own are worse.
         weights: What to start all of the network from: a weights file of any program that is known, or a name of the
-            zoo. Classes that it does not have stay as initialised.
+            zoo. Classes are found by name once the data has said its own, where the file has names; those that it does
+            not have stay as initialised.
         backbone_weights: Likewise, but for the backbone alone; the heads stay as initialised.
     """
 
@@ -86,13 +95,21 @@ class NetworkTask(L.LightningModule):
         self.backbone_rate = backbone_rate
         self.frozen_epochs = frozen_epochs
         self.freeze_norm = freeze_norm
+        known = None if weights is None else read_weights(weights)
+        known_backbone = None if backbone_weights is None else read_weights(backbone_weights)
+        take_options(self.hparams, known, known_backbone)
         self.network = self.build_network().to(memory_format=torch.channels_last)
+        self.hparams.update({name: value for name, value in self.network.options.items() if name in self.hparams})
         self.fit_reports: list[FitReport] = []
-        # Here and not in setup(): callbacks that average weights copy the network before setup() runs.
-        if backbone_weights is not None:
-            self.fit_reports.append(load_backbone(self.network, Path(backbone_weights)))
-        if weights is not None:
-            self.fit_reports.append(start_network(self.network, Path(weights)))
+        """What became of the weights that it started from; settled once the data has named its classes."""
+        self._started: Start | None = None
+        self._untrained: FitReport | None = None
+        # Here and not in setup(): the network is whole without a trainer.
+        if known_backbone is not None:
+            self.fit_reports.append(fit_backbone(self.network, known_backbone, str(backbone_weights)))
+        if known is not None:
+            self._started = Start(str(weights), known.card)
+            self._take_report(fit_network(self.network, known, str(weights)))
         self.network.backbone.requires_grad_(backbone_rate > 0)
 
     @abstractmethod
@@ -100,25 +117,45 @@ class NetworkTask(L.LightningModule):
         """Build the network from the saved hyper-parameters."""
 
     def setup(self, stage: str) -> None:
-        """Take the class names from the data, and see that their number is the network's.
+        """Take the class names from the data, and for every class its rows of the weights by its name.
 
         Raises:
-            ValueError: The data has another number of classes than the network.
+            ValueError: The data has another number of classes than the network, or some of them were never trained
+                and are to be measured.
         """
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(datamodule, ImageDataModule) or not datamodule.class_names:
-            return
-        names = datamodule.class_names
-        if len(names) != self.network.num_classes:
+        names = datamodule.class_names if isinstance(datamodule, ImageDataModule) else ()
+        if names and len(names) != self.network.num_classes:
             raise ValueError(
                 f"the data has {len(names)} classes ({', '.join(names[:3])}, ...), the network has "
                 f"{self.network.num_classes}: set model.num_classes to {len(names)}"
             )
-        self.network.class_names = names
+        if names and names != self.network.class_names:
+            self._name_classes(names, stage)
+        if stage != "fit" and self._untrained is not None:
+            raise ValueError(f"{self._untrained}: there is nothing to measure in classes that were never trained")
+
+    def _name_classes(self, names: tuple[str, ...], stage: str) -> None:
+        report = name_classes(self.network, names, self._started, self.build_network)
+        if report is None:
+            return
+        if self._started is not None:
+            self.fit_reports.pop()
+        self._started = None
+        self._take_report(report)
+        # They have copied the network by now.
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback.setup(self.trainer, self, stage)
+
+    def _take_report(self, report: FitReport) -> None:
+        self.fit_reports.append(report)
+        self._untrained = report if report.new else None
 
     def on_train_start(self) -> None:
         """Remember the run's seed, which the steps' seeds are made from, and freeze what is frozen."""
         self._seed = torch.initial_seed()
+        self._started = self._untrained = None
         # A run that goes on in the middle of an epoch does not start that epoch.
         self.train()
 
@@ -182,3 +219,24 @@ class NetworkTask(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the network in the checkpoint, so that it can be built again from the file alone."""
         checkpoint["card"] = WeightsCard.of(self.network).to_metadata()
+        # What was taken from them is in the tensors and the options.
+        given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        given.update(dict.fromkeys(given.keys() & SOURCES))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take from the description what is not in the tensors.
+
+        Raises:
+            ValueError: A run would go on with other classes, or in another order, than it began with.
+        """
+        if "card" not in checkpoint:
+            return
+        card, names = WeightsCard.from_metadata(checkpoint["card"]), self.network.class_names
+        if names and card.class_names and names != card.class_names:
+            raise ValueError(
+                f"a run goes on with the classes it began with: the checkpoint has {', '.join(card.class_names[:3])}, "
+                f"..., the data has {', '.join(names[:3])}, ..."
+            )
+        self.network.class_names = card.class_names
+        take_pixel_options(self.network, card)
+        self._started = self._untrained = None

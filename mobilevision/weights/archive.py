@@ -13,6 +13,9 @@ SUFFIXES = (".pb", ".tflite")
 MAX_RATIO = 20
 """Unpacked to packed size. Weights hardly compress: an archive beyond this is not one of them."""
 
+MAX_HELD_RATIO = 2
+"""Likewise of what is kept in memory: the others of an archive's files only pass through."""
+
 ALLOWANCE = 2**20
 """Bytes beyond that, for the blocks that a small archive is filled up with."""
 
@@ -48,19 +51,12 @@ def read_archived_graph(path: Path) -> bytes:
     Raises:
         ValueError: The archive is damaged, holds neither, or is made to do harm.
     """
-    found: dict[str, bytes] = {}
+    size = path.stat().st_size
     try:
         with gzip.open(path) as unpacked:
-            stream = BoundedReader(unpacked, MAX_RATIO * path.stat().st_size + ALLOWANCE)
+            stream = BoundedReader(unpacked, MAX_RATIO * size + ALLOWANCE)
             with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
-                for member in archive:
-                    inside = PurePosixPath(member.name)
-                    if inside.is_absolute() or ".." in inside.parts:
-                        raise ValueError(f"the archive has a path that leads out of it: {member.name}")
-                    wanted = member.isfile() and inside.suffix in SUFFIXES and inside.name != "saved_model.pb"
-                    content = archive.extractfile(member) if wanted else None
-                    if content is not None:
-                        found.setdefault(inside.suffix, content.read())
+                found = _read_graphs(archive, MAX_HELD_RATIO * size + ALLOWANCE)
             # To its end, where the checksum is.
             while stream.read(ALLOWANCE):
                 pass
@@ -70,3 +66,21 @@ def read_archived_graph(path: Path) -> bytes:
         if suffix in found:
             return found[suffix]
     raise ValueError("the archive holds neither a frozen graph (.pb) nor a .tflite file")
+
+
+def _read_graphs(archive: tarfile.TarFile, limit: int) -> dict[str, bytes]:
+    """Give the first file of each suffix, and pass over the others."""
+    found: dict[str, bytes] = {}
+    for member in archive:
+        inside = PurePosixPath(member.name)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise ValueError(f"the archive has a path that leads out of it: {member.name}")
+        suffix = inside.suffix
+        wanted = suffix in SUFFIXES and suffix not in found and inside.name != "saved_model.pb"
+        content = archive.extractfile(member) if wanted and member.isfile() else None
+        if content is not None:
+            limit -= member.size
+            if limit < 0:
+                raise ValueError(f"the archive has a graph that unpacks to more than {MAX_HELD_RATIO} times its size")
+            found[suffix] = content.read()
+    return found

@@ -1,6 +1,7 @@
 """The rows of a network's head that stand for classes: choose among them, and match them between two networks."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -123,26 +124,40 @@ class Match(NamedTuple):
 def match_classes(card: WeightsCard, num_classes: int, class_names: Sequence[str] = ()) -> Match:
     """Match a network's classes with a file's.
 
-    As many are taken to be the same, unless they have the same names in another order. Of more, a classifier's
-    background is dropped, or the numbers that COCO does not use. Otherwise classes of the same name go together.
+    As many are taken to be the same. Of more, a classifier's background is dropped, or the numbers that COCO does not
+    use. But where a name that both have stands in another place, or there is no such rule, classes of the same name go
+    together and no others.
 
     Args:
         card: Of the file.
         num_classes: Of the network.
         class_names: Of the network, if it has any.
     """
-    count = count_classes(card)
-    theirs = {name: label for label, name in enumerate(card.class_names)}
-    named = Match({label: theirs[name] for label, name in enumerate(class_names) if name in theirs}, "by name")
+    theirs = {name: label for label, name in enumerate(_numbered(card.class_names))}
+    ours = dict(enumerate(_numbered(class_names)))
+    named = {label: theirs[name] for label, name in ours.items() if name in theirs}
+    placed = _match_places(card, num_classes)
+    if placed is None or any(placed.theirs[label] != place for label, place in named.items()):
+        return Match(named, "by name")
+    return placed
+
+
+def _match_places(card: WeightsCard, num_classes: int) -> Match | None:
+    count, background = count_classes(card), card.options.get("background")
     if count == num_classes:
-        complete = len(named.theirs) == num_classes == len(theirs)
-        same = {label: label for label in range(count)}
-        return named if complete and named.theirs != same else Match(same)
-    if len(named.theirs) == num_classes:
-        return named
-    place = card.options.get("background")
-    if place and count == num_classes + 1:
-        return Match(dict(enumerate(without_background(count, place))), "without the background")
+        return Match({label: label for label in range(count)})
+    if background and count == num_classes + 1:
+        return Match(dict(enumerate(without_background(count, background))), "without the background")
     if card.model == "ssdlite_mobilenet_v2" and count == NUM_COCO_IDS and num_classes == len(COCO_ROWS):
         return Match(dict(enumerate(COCO_ROWS)), "without the numbers that COCO does not use")
-    return named
+    return None
+
+
+def _numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Give names, each with how often it was there before: two of ImageNet's classes are cranes."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        numbered.append((name, seen[name]))
+        seen[name] += 1
+    return numbered

@@ -11,7 +11,7 @@ from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.outputs import replacing
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.checkpoint import Checkpoint, open_checkpoint
-from mobilevision.weights.fitting import FitReport, fill_network, fit_backbone, fit_network
+from mobilevision.weights.fitting import FitReport, fill_network, fit_backbone
 from mobilevision.weights.foreign import is_foreign, read_foreign
 from mobilevision.weights.state_dict import read_state_dict
 from mobilevision.weights.torchvision import to_torchvision
@@ -86,16 +86,6 @@ def load_network(network: ImageNetwork, path: str | Path) -> FitReport:
         ValueError: The file holds another model, lacks a class, or was made with other options.
     """
     return fill_network(network, read_weights(path), path)
-
-
-def start_network(network: ImageNetwork, path: str | Path) -> FitReport:
-    """Start a network from weights of the same model: of other classes, all that fits is taken.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file holds another model, or was made with other options.
-    """
-    return fit_network(network, read_weights(path), path)
 
 
 def load_backbone(network: ImageNetwork, path: str | Path) -> FitReport:

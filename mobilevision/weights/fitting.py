@@ -16,6 +16,9 @@ BACKBONE_PREFIXES = ("backbone.", "normalization.")
 OPTIONAL_PREFIX = "backbone.last."
 
 BACKBONE_OPTIONS = ("padding", "norm_eps")
+BACKBONE_SHAPE = ("width_mult", "round_to", "depth_mult", "fixed_ends", "scale_last", *BACKBONE_OPTIONS)
+"""All that says how a backbone is built, whatever network it is in."""
+
 NETWORK_OPTIONS = (*BACKBONE_OPTIONS, "head_norm_eps", "score_function")
 """What tensors were trained with and does not show in their shapes: under another they compute something else."""
 
@@ -81,7 +84,7 @@ def fit_network(network: ImageNetwork, weights: Weights, source: str | Path) -> 
     _check_options(network, card, NETWORK_OPTIONS, source)
     count, match = count_classes(card), match_classes(card, network.num_classes, network.class_names)
     report = _load(network, _adapt(network, weights, match), source)
-    _take_pixel_options(network, card)
+    take_pixel_options(network, card)
     num_new = network.num_classes - len(match.theirs)
     if card.class_names and not num_new:
         network.class_names = tuple(card.class_names[label] for label in match.theirs.values())
@@ -127,7 +130,7 @@ def fit_backbone(network: ImageNetwork, weights: Weights, source: str | Path) ->
         if not name.startswith(BACKBONE_PREFIXES) or _is_optional(name)
     }
     _load(network, kept | taken, source)
-    _take_pixel_options(network, card)
+    take_pixel_options(network, card)
     num_left, num_new = len(tensors) - len(taken), len(expected) - len(taken)
     return FitReport(
         str(source),
@@ -182,7 +185,8 @@ def _check_members(network: ImageNetwork, weights: Weights, source: str | Path) 
         _check_classes(member, given[task].card, source)
 
 
-def _take_pixel_options(network: ImageNetwork, card: WeightsCard) -> None:
+def take_pixel_options(network: ImageNetwork, card: WeightsCard) -> None:
+    """Let a network say of its pixels' normalisation what a card says, with whose tensors it is loaded."""
     network.take_options(
         {name: card.options[name] for name in PIXEL_OPTIONS if name in card.options and name in network.options}
     )

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from mobilevision.classification import mobilenet_v2
-from mobilevision.weights.file import save_weights
+from mobilevision.weights.file import read_weights, save_weights
 
 SIDE = 64
 
@@ -25,16 +25,13 @@ def foreign(tmp_path):
 def with_background(tmp_path):
     """Weights of the set's two classes behind a background."""
     path = tmp_path / "background.safetensors"
-    save_weights(mobilenet_v2(3, width_mult=0.35, input_size=SIDE, background="first"), path)
+    network = mobilenet_v2(3, width_mult=0.35, input_size=SIDE, background="first", padding="tf_same")
+    save_weights(network, path)
     return path
 
 
-def options_of(setup, output, *more):
-    return setup.options(output, "--model.norm_eps", "1e-5", *more)
-
-
 def test_weights_of_another_class_count_start_a_training_with_one_line_of_what_fits(foreign, setups, run, tmp_path):
-    code, out, err = run("fit", *options_of(setups["classification"], tmp_path / "runs", "--model.weights", foreign))
+    code, out, err = run("fit", *setups["classification"].options(tmp_path / "runs", "--model.weights", foreign))
 
     assert (code, err) == (0, "")
     lines = [line for line in out.splitlines() if "loaded" in line]
@@ -43,17 +40,37 @@ def test_weights_of_another_class_count_start_a_training_with_one_line_of_what_f
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_a_foreign_backbone_starts_a_training(task, foreign, setups, run, tmp_path):
-    arguments = options_of(setups[task], tmp_path / "runs", "--model.backbone_weights", foreign)
+    arguments = setups[task].options(tmp_path / "runs", "--model.backbone_weights", foreign)
 
     code, out, err = run("fit", *arguments, "--trainer.limit_train_batches", "1")
 
     assert (code, err) == (0, "")
     assert f"{foreign}: loaded" in out
     assert "tensors beside the backbone" in out
+    card = read_weights(tmp_path / "runs/run_1/checkpoints/weights.safetensors").card
+    assert card.options["norm_eps"] == 1e-5
+
+
+def test_an_option_that_the_weights_contradict_is_refused(foreign, setups, run, tmp_path):
+    more = ("--model.backbone_weights", foreign, "--model.padding", "tf_same")
+
+    code, out, err = run("fit", *setups["detection"].options(tmp_path / "runs", *more))
+
+    assert (code, out) == (2, "")
+    assert f"{foreign} was trained with padding symmetric, this network has tf_same: set padding to symmetric" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_detector_and_its_data_have_one_size(setups, run, tmp_path):
+    code, _, err = run("fit", *setups["detection"].options(tmp_path / "runs", "--data.input_size", "96"))
+
+    assert code == 2
+    assert "data.input_size must be that of the detector, 64, got 96" in err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_was_never_trained_is_not_measured(foreign, setups, run, tmp_path):
-    code, _, err = run("validate", *options_of(setups["classification"], tmp_path, "--model.weights", foreign))
+    code, _, err = run("validate", *setups["classification"].options(tmp_path, "--model.weights", foreign))
 
     assert code == 2
     assert err.count("\n") == 1

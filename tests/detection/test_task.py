@@ -142,7 +142,7 @@ def test_another_number_of_classes_is_refused(coco, tmp_path):
 
 
 def test_another_input_size_is_refused(coco, tmp_path):
-    with pytest.raises(ValueError, match="images must be 64x64 pixels, got 96x96"):
+    with pytest.raises(ValueError, match=r"data\.input_size must be that of the detector, 64, got 96"):
         make_trainer(tmp_path).validate(make_task(), make_data(coco, input_size=96), verbose=False)
 
 

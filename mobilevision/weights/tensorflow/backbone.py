@@ -1,13 +1,11 @@
-"""Find a MobileNetV2 in a graph, and its tensors and options."""
+"""Find a MobileNetV2 in a graph, and its options."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from torch import Tensor
-
 from mobilevision.backbone.padding import Padding
 from mobilevision.backbone.stages import OUTPUT_STRIDES, STAGES, BlockPlan, plan_strides
-from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, norm_eps
+from mobilevision.weights.tensorflow.convolution import filters_of, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
 
 
@@ -16,7 +14,7 @@ class FoundBackbone(NamedTuple):
 
     Attributes:
         pixels: The map that the first convolution reads.
-        tensors: By the names of a network with a ``backbone``.
+        layers: Its convolutions, by what a network with a ``backbone`` calls them.
         channels: Of the stem and the seven stages.
         output_stride: 8, 16 or 32.
         padding: Of its strided convolutions.
@@ -27,7 +25,7 @@ class FoundBackbone(NamedTuple):
     """
 
     pixels: str
-    tensors: dict[str, Tensor]
+    layers: dict[str, Layer]
     channels: tuple[int, ...]
     output_stride: int
     padding: Padding
@@ -54,17 +52,13 @@ def find_backbone(graph: LayerGraph) -> FoundBackbone:
             plans.append(BlockPlan(filters.stride, filters.dilation))
             x = _skip_addition(graph, x, block)
         channels.append(_channels(block["project"]))
-    eps = norm_eps(walk.values())
-    tensors: dict[str, Tensor] = {}
-    for name, layer in walk.items():
-        tensors |= conv_norm_tensors(f"backbone.{name}", layer, eps)
     return FoundBackbone(
         pixels=stem.sources[0],
-        tensors=tensors,
+        layers={f"backbone.{name}": layer for name, layer in walk.items()},
         channels=tuple(channels),
         output_stride=_output_stride(plans),
         padding=_padding(walk.values()),
-        norm_eps=eps,
+        norm_eps=norm_eps(walk.values()),
         expansion=walk["stages.stage6.0.expand"].output,
         filtered=walk["stages.stage6.0.depthwise"],
         end=x,

@@ -1,12 +1,12 @@
 """A convolution of a foreign graph as the tensors of ours."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mobilevision.weights.tensorflow.layers import Array, Filters, Layer
+from mobilevision.weights.tensorflow.layers import Array, Filters, Layer, to_floats
 
 DEFAULT_EPS = 1e-3
 """Of the backbone's normalisation, where it was folded away and none is left to keep."""
@@ -43,13 +43,21 @@ def conv_norm_tensors(name: str, layer: Layer, eps: float) -> dict[str, Tensor]:
         gamma, mean = np.ones(len(filters.weight)), np.zeros(len(filters.weight))
         beta, variance = mean if filters.bias is None else filters.bias, gamma - eps
     return {
-        f"{name}.conv.weight": _tensor(filters.weight),
+        f"{name}.conv.weight": _tensor(to_floats(filters.weight)),
         f"{name}.norm.weight": _vector(layer, gamma),
         f"{name}.norm.bias": _vector(layer, beta),
         f"{name}.norm.running_mean": _vector(layer, mean),
         f"{name}.norm.running_var": _vector(layer, variance),
         f"{name}.norm.num_batches_tracked": torch.tensor(0),
     }
+
+
+def network_tensors(layers: Mapping[str, Layer], eps: float) -> dict[str, Tensor]:
+    """Give the tensors of several layers, by their names, see :func:`conv_norm_tensors`."""
+    tensors: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        tensors |= conv_norm_tensors(name, layer, eps)
+    return tensors
 
 
 def linear_tensors(layer: Layer) -> tuple[Tensor, Tensor]:
@@ -62,7 +70,7 @@ def linear_tensors(layer: Layer) -> tuple[Tensor, Tensor]:
     if filters.norm:
         raise ValueError(f"expected a bias behind {layer.name}, found a normalisation")
     bias = np.zeros(len(filters.weight)) if filters.bias is None else filters.bias
-    return _tensor(filters.weight), _vector(layer, bias)
+    return _tensor(to_floats(filters.weight)), _vector(layer, bias)
 
 
 def _vector(layer: Layer, values: Array) -> Tensor:

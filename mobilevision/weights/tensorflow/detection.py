@@ -8,7 +8,7 @@ from torch import Tensor
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.tensorflow.backbone import FoundBackbone
-from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, linear_tensors, norm_eps
+from mobilevision.weights.tensorflow.convolution import filters_of, linear_tensors, network_tensors, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
 from mobilevision.weights.width import width_options
 
@@ -77,9 +77,8 @@ def map_detector(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> Wei
         "head_norm_eps": eps,
         "score_function": heads[0].score_function,
     }
-    tensors = {**backbone.tensors, **conv_norm_tensors("backbone.last", last, backbone.norm_eps)}
-    for name, layer in normalized.items():
-        tensors |= conv_norm_tensors(name, layer, eps)
+    tensors = network_tensors({**backbone.layers, "backbone.last": last}, backbone.norm_eps)
+    tensors |= network_tensors(normalized, eps)
     for index, head in enumerate(heads):
         tensors |= _prediction_tensors(f"head.box_predictors.{index}.pointwise", head.boxes.pointwise, reorder=True)
         tensors |= _prediction_tensors(f"head.class_predictors.{index}.pointwise", head.classes.pointwise)

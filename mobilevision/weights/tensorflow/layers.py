@@ -1,8 +1,8 @@
 """A foreign graph, reduced to layers that read and write named maps."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -29,6 +29,51 @@ def explicit_padding(pads: list[list[int]]) -> Padding:
     raise ValueError(f"expected 3x3 convolutions padded by (0, 1) or (1, 1) in height and width, found {pads}")
 
 
+class QuantizedArray:
+    """Integers as a file stores them, which stand for ``(integer - zero_point) * scale``.
+
+    They take four times their memory as floats, and are made floats when a network is known to be right.
+
+    Args:
+        integers: Views of the file will do.
+        scale: One number, or one along each index of an axis; of as many dimensions as the integers.
+        zero_point: Likewise.
+    """
+
+    def __init__(self, integers: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> None:
+        self.integers = integers
+        self.scale = scale
+        self.zero_point = zero_point
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the integers."""
+        return self.integers.shape
+
+    def __len__(self) -> int:
+        return len(self.integers)
+
+    def __getitem__(self, key: Any) -> Self:
+        """Index it, by whole axes and new ones only."""
+        return type(self)(self.integers[key], self.scale[key], self.zero_point[key])
+
+    def transpose(self, axes: Sequence[int]) -> Self:
+        """Put the dimensions into another order."""
+        return type(self)(self.integers.transpose(axes), self.scale.transpose(axes), self.zero_point.transpose(axes))
+
+    def dequantize(self) -> Array:
+        """Give the numbers that the integers stand for, in memory of their own."""
+        values = np.empty(self.shape, np.float32)
+        np.subtract(self.integers, self.zero_point, out=values, dtype=np.float32)
+        values *= self.scale
+        return values
+
+
+def to_floats(values: np.ndarray | QuantizedArray) -> np.ndarray:
+    """Give the numbers that quantised values stand for, and others as they are."""
+    return values.dequantize() if isinstance(values, QuantizedArray) else values
+
+
 class Norm(NamedTuple):
     """Batch normalisation that was not folded into the filters."""
 
@@ -42,7 +87,7 @@ class Norm(NamedTuple):
 class Filters(NamedTuple):
     """A convolution, with the normalisation, bias and activation that follow it."""
 
-    weight: Float32[np.ndarray, "D C k k"]
+    weight: Float32[np.ndarray, "D C k k"] | QuantizedArray
     depthwise: bool
     stride: int = 1
     dilation: int = 1

@@ -3,7 +3,7 @@
 from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.tensorflow.backbone import FoundBackbone
-from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, linear_tensors, norm_eps
+from mobilevision.weights.tensorflow.convolution import filters_of, linear_tensors, network_tensors, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
 from mobilevision.weights.width import width_options
 
@@ -30,19 +30,18 @@ def map_segmenter(graph: LayerGraph, backbone: FoundBackbone) -> Weights:
     logits = graph.convolution(project.output, activation="linear")
     _check_upsampling(graph, logits)
     eps = norm_eps((pool, pixel, project), default=HEAD_EPS)
-    tensors = dict(backbone.tensors)
-    for name, layer in (("pool", pool), ("pixel", pixel), ("project", project)):
-        tensors |= conv_norm_tensors(f"head.{name}", layer, eps)
-    weight, bias = linear_tensors(logits)
-    tensors |= {"head.logits.weight": weight, "head.logits.bias": bias}
     options: dict[str, Scalar] = {
-        "num_classes": len(bias),
+        "num_classes": len(filters_of(logits).weight),
         **width_options(backbone.channels),
         "output_stride": backbone.output_stride,
         "padding": backbone.padding,
         "norm_eps": backbone.norm_eps,
         "head_norm_eps": eps,
     }
+    weight, bias = linear_tensors(logits)
+    tensors = network_tensors(backbone.layers, backbone.norm_eps)
+    tensors |= network_tensors({"head.pool": pool, "head.pixel": pixel, "head.project": project}, eps)
+    tensors |= {"head.logits.weight": weight, "head.logits.bias": bias}
     return Weights(tensors, WeightsCard("deeplabv3_mobilenet_v2", options))
 
 

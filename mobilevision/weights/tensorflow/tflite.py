@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 
 from mobilevision.backbone.padding import Padding
-from mobilevision.weights.tensorflow.layers import Activation, Array, Filters, Layer, LayerGraph, explicit_padding
+from mobilevision.weights.tensorflow.layers import (
+    Activation,
+    Array,
+    Filters,
+    Layer,
+    LayerGraph,
+    QuantizedArray,
+    explicit_padding,
+    to_floats,
+)
 from mobilevision.weights.tensorflow.tflite_file import Operator, TFLiteFile
 
 try:
@@ -93,7 +102,7 @@ class _Reader:
                 self._file.name(output),
                 tuple(str(self._origin(index)) for index in sources),
                 str(output),
-                constant=self._constant(constants[0]) if constants else None,
+                constant=self._known(constants[0]) if constants else None,
             )
         ]
 
@@ -116,7 +125,7 @@ class _Reader:
             case _:
                 filters = self._spatial(operator, operator.read_options(tflite.DepthwiseConv2DOptions()))
         if bias and bias[0] >= 0:
-            filters = filters._replace(bias=self._parameters(bias[0], 1))
+            filters = filters._replace(bias=self._bias(bias[0], len(filters.weight)))
         if source in self._pads:
             source = self._pads[source][0]
         name = self._file.name(operator.output)
@@ -157,19 +166,29 @@ class _Reader:
     def _origin(self, index: int) -> int:
         return self._same.get(index, index)
 
-    def _constant(self, index: int) -> np.ndarray | None:
+    def _constant(self, index: int) -> np.ndarray | QuantizedArray | None:
         return self._file.constant(self._origin(index)) if index >= 0 else None
 
-    def _parameters(self, index: int, num_dimensions: int) -> Array:
-        values = self._known(index)
-        if values.dtype != np.float32 or values.ndim != num_dimensions:
+    def _parameters(self, index: int, num_dimensions: int) -> Array | QuantizedArray:
+        values = self._stored(index)
+        found = "quantised values" if isinstance(values, QuantizedArray) else str(values.dtype)
+        if len(values.shape) != num_dimensions or found not in ("quantised values", "float32"):
             raise ValueError(
                 f"expected {self._file.name(index)} to be floats, or quantised, of {num_dimensions} dimensions, "
-                f"found {values.dtype} of {values.ndim}"
+                f"found {found} of {len(values.shape)}"
             )
         return values
 
+    def _bias(self, index: int, count: int) -> Array:
+        values = to_floats(self._parameters(index, 1))
+        if len(values) != count:
+            raise ValueError(f"{self._file.name(index)} has {len(values)} values for {count} filters")
+        return values
+
     def _known(self, index: int) -> np.ndarray:
+        return to_floats(self._stored(index))
+
+    def _stored(self, index: int) -> np.ndarray | QuantizedArray:
         value = self._constant(index)
         if value is None:
             raise ValueError(f"expected {self._file.name(index)} to be stored, but the graph computes it")

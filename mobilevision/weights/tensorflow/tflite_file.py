@@ -1,11 +1,10 @@
-"""What a .tflite file stores: operators, and tensors as float32.
-
-Quantised tensors are dequantised: they are the numbers that the file's integers stand for.
-"""
+"""What a .tflite file stores: operators, and tensors."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from mobilevision.weights.tensorflow.layers import QuantizedArray
 
 try:
     import tflite
@@ -72,7 +71,7 @@ class TFLiteFile:
         self._graph = self._model.Subgraphs(0)
         self._check_count(self._graph.TensorsLength())
         self._check_count(self._graph.InputsLength(), at_least=1)
-        self._constants: dict[int, np.ndarray | None] = {}
+        self._constants: dict[int, np.ndarray | QuantizedArray | None] = {}
 
     def operators(self) -> list[Operator]:
         """List the operators in the order in which they run."""
@@ -110,8 +109,8 @@ class TFLiteFile:
             raise ValueError(f"{self.name(index)} has a quantisation that is not understood")
         return Quantization(stored.ScaleAsNumpy(), stored.ZeroPointAsNumpy(), stored.QuantizedDimension())
 
-    def constant(self, index: int) -> np.ndarray | None:
-        """Give the value of a tensor that the file stores: float32, or integers where they are not quantised."""
+    def constant(self, index: int) -> np.ndarray | QuantizedArray | None:
+        """Give the value of a tensor that the file stores: float32, quantised, or integers that are not quantised."""
         if index not in self._constants:
             self._constants[index] = self._read_constant(index)
         return self._constants[index]
@@ -129,7 +128,7 @@ class TFLiteFile:
             stored.BuiltinOptions(),
         )
 
-    def _read_constant(self, index: int) -> np.ndarray | None:
+    def _read_constant(self, index: int) -> np.ndarray | QuantizedArray | None:
         tensor = self._tensor(index)
         if tensor.Buffer() >= self._model.BuffersLength() or tensor.Sparsity() is not None:
             raise ValueError(f"{self.name(index)} is stored in a form that is not understood")
@@ -140,14 +139,11 @@ class TFLiteFile:
         quantization = self.quantization(index)
         if quantization is None:
             return np.asarray(stored, np.float32 if stored.dtype.kind == "f" else None)
-        scale, zero_point = quantization.scale, quantization.zero_point.astype(np.float32)
-        if len(scale) > 1:
-            along = [len(scale) if axis == quantization.axis else 1 for axis in range(stored.ndim)]
-            scale, zero_point = scale.reshape(along), zero_point.reshape(along)
-        values: np.ndarray = stored.astype(np.float32)
-        values -= zero_point
-        values *= scale
-        return values
+        along = [1] * stored.ndim
+        if len(quantization.scale) > 1:
+            along[quantization.axis] = stored.shape[quantization.axis]
+        zero_point = quantization.zero_point.astype(np.float32)
+        return QuantizedArray(stored, quantization.scale.reshape(along), zero_point.reshape(along))
 
     def _tensor(self, index: int) -> Any:
         if not 0 <= index < self._graph.TensorsLength():
