@@ -9,8 +9,6 @@ says whether it did; if not, ``last`` is the last validation before the minutes 
 """
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +37,8 @@ def main() -> None:
         return {**last_and_best(done["validations"], FIGURES), **ended, "seconds": done["seconds"]}
 
     def torchvision(seed: int) -> dict[str, Any]:
-        # A process of its own, as ours has: what an earlier one left in memory is not the next one's.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            options = {"minutes": given.minutes, "seed": seed, "learning_rate": given.learning_rate}
-            done = pool.submit(torchvision_finetuning.train, given.root, given.weights, **options).result()
+        options = {"minutes": given.minutes, "seed": seed, "learning_rate": given.learning_rate}
+        done = torchvision_finetuning.train(given.root, given.weights, **options)
         return {**last_and_best(done.pop("validations"), FIGURES), **done}
 
     compare(given, lambda side, seed: ours(seed) if side == "ours" else torchvision(seed))
