@@ -1,9 +1,10 @@
 """Time this library's detector against torchvision's parts and pycocotools, in turn, each in a process of its own.
 
-    python scripts/benchmark_detection.py --data data/coco --references references.npz --json figures.json
+    python scripts/benchmark_detection.py --data data/coco --weights detector.safetensors --json figures.json
 
 Prints for each part the medians of both sides, how many times faster this library is, and the least and the largest
-ratio of a round. Without ``--data`` the loader is left out, without ``--references`` the selection.
+ratio of a round. Without ``--data`` loader and selection are left out. Without ``--weights`` the selection takes a
+stand-in, the logits of a person detector spread over 80 classes (``--references``), or is left out.
 """
 
 import argparse
@@ -29,15 +30,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--input_size", type=int, default=320, help="of the training step and the loader, in pixels")
     parser.add_argument("--num_classes", type=int, default=20, help="of the training step")
     parser.add_argument("--images", type=int, default=5000, help="of the evaluation, of 100 detections each")
-    parser.add_argument("--data", type=Path, help="set in COCO's layout, of JPEG files, for the loader")
-    parser.add_argument("--references", type=Path, help="npz of a person detector's outputs, for the selection")
+    parser.add_argument("--data", type=Path, help="set in COCO's layout, of JPEG files, for loader and selection")
+    parser.add_argument("--weights", type=Path, help="a trained detector of COCO's classes, for the selection")
+    parser.add_argument("--references", type=Path, help="npz of a person detector's outputs, for a stand-in of it")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()
 
 
 def measure_training_step(given: argparse.Namespace) -> Rows:
-    """Measure the step as it ships and in float32, and the memory it takes beyond network and batch."""
-    sides = {"ours": training_step.ours_bf16, "fp32": training_step.ours_fp32, "peer": training_step.peer}
+    """Measure the preset's step as it ships and in float32, and the memory it takes beyond network and batch."""
+    sides = {"ours": training_step.ours, "fp32": training_step.ours_fp32, "peer": training_step.peer}
     options = {"batch_size": given.batch_size, "input_size": given.input_size, "num_classes": given.num_classes}
     done = run_interleaved(sides, options, rounds=given.rounds, threads=given.threads)
     memory = {name: [float(side.peak_memory)] for name, side in done.items()}
@@ -57,8 +59,11 @@ def measure_matching_and_loss(given: argparse.Namespace) -> Rows:
 
 def measure_postprocess(given: argparse.Namespace) -> Rows:
     """Measure the selection of 16 images, and compare the detections."""
-    options = {"references": str(given.references), "batch_size": 16}
-    return _measure("postprocess", postprocess, options, given, warmup=3) if given.references else {}
+    if not (given.weights and given.data) and not given.references:
+        return {}
+    images = given.data / "val2017" if given.data else None
+    options = {"weights": given.weights, "images": images, "references": given.references, "batch_size": 16}
+    return _measure("postprocess", postprocess, options, given, warmup=3)
 
 
 def measure_loader(given: argparse.Namespace) -> Rows:

@@ -49,15 +49,20 @@ def one_line(error: BaseException) -> str:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks for a run, or there is no other."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+    """Whether this is a process that speaks for a run, or there is no other.
+
+    Where a launcher of its own runs on each machine, as torchrun does, this is one process of each machine: every
+    launcher has a terminal, and ends only its own processes. SLURM has one launcher and one terminal for all.
+    """
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_PROCID") or "0") == 0
 
 
 def reported_by_parent() -> bool:
     """Whether this is one of a run's further processes, and the first one is ending with an error of its own.
 
     What is wrong with the data is wrong in all of them, and is to be said once. What only this one has met, the first
-    one cannot know of: it waits for it.
+    one cannot know of: it waits for it. Where a launcher started all of them, it ends this one meanwhile, as soon as
+    the first one has ended.
     """
     if is_first_process():
         return False

@@ -48,13 +48,17 @@ def pairwise_iou(boxes: Float[Tensor, "... N 4"], others: Float[Tensor, "... M 4
     left, top, right, bottom = boxes.movedim(-1, 0).contiguous().unsqueeze(-1)
     other_left, other_top, other_right, other_bottom = others.movedim(-1, 0).contiguous().unsqueeze(-2)
     # In place wherever it can be: at this size every new tensor costs as much as its arithmetic.
-    intersections = torch.minimum(right, other_right).sub_(torch.maximum(left, other_left)).clamp_(min=0)
-    heights = torch.minimum(bottom, other_bottom).sub_(torch.maximum(top, other_top)).clamp_(min=0)
-    intersections.mul_(heights)
+    intersections = torch.minimum(right, other_right)
+    buffer = torch.maximum(left, other_left)
+    intersections.sub_(buffer).clamp_(min=0)
+    heights = torch.minimum(bottom, other_bottom)
+    torch.maximum(top, other_top, out=buffer)
+    intersections.mul_(heights.sub_(buffer).clamp_(min=0))
     # At least a tiny area, so that nothing is divided by 0.
     areas = ((right - left) * (bottom - top)).clamp(min=torch.finfo(boxes.dtype).tiny)
     other_areas = (other_right - other_left) * (other_bottom - other_top)
-    return intersections.div_((areas + other_areas).sub_(intersections))
+    torch.add(areas, other_areas, out=buffer)
+    return intersections.div_(buffer.sub_(intersections))
 
 
 def encode_boxes(boxes: Float[Tensor, "... 4"], anchors: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:

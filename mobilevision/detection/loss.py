@@ -98,9 +98,7 @@ def _background_loss(logits: Float[Tensor, "B A C+1"], score_function: ScoreFunc
     """Compute every anchor's loss if it is background, which is all that mining needs, without a gradient."""
     if score_function == "softmax":
         return -logits.log_softmax(dim=-1)[..., 0]
-    # softplus(x) is max(x, 0) - ln(sigmoid(|x|)): steps for vector units, where softplus itself would be the longest.
-    softplus = logits.relu().sum(dim=-1) - logits.abs().sigmoid_().log_().sum(dim=-1)
-    return softplus - logits[..., 0]
+    return F.softplus(logits).sum(dim=-1) - logits[..., 0]
 
 
 def _cross_entropy(

@@ -40,8 +40,10 @@ def match_anchors(
         return labels.new_full((batch, num_anchors), BACKGROUND)
     overlaps = pairwise_iou(boxes, cxcywh_to_xyxy(anchors))
     overlaps.masked_fill_((labels == PADDING).unsqueeze(-1), -1.0)
-    best_overlap, best_box = overlaps.max(dim=1)
-    matched = best_box.masked_fill(best_overlap < iou_threshold, BACKGROUND)
+    # Which box it is, is asked of the few anchors that have one: along this dimension it is slow to find out.
+    images, places = (overlaps.amax(dim=1) >= iou_threshold).nonzero(as_tuple=True)
+    matched = labels.new_full((batch, num_anchors), BACKGROUND)
+    matched[images, places] = overlaps[images, :, places].argmax(dim=1)
     box_overlap, best_anchor = overlaps.max(dim=2)
     # A box without area overlaps no anchor: it goes where padding goes, into a column that is cut off.
     target = best_anchor.masked_fill(box_overlap <= 0, num_anchors)

@@ -58,15 +58,18 @@ def select_detections(
     num_anchors, num_classes = scores.shape[1:]
     # Every candidate that may be among the best is at one of the anchors with the best scores.
     best = scores.amax(dim=2) if num_classes else scores.new_zeros(len(scores), num_anchors)
+    num_reached = int((~(best <= score_threshold)).sum(dim=1).amax()) if best.numel() else 0
     fetched = FETCH
     while True:
         # Among many classes an anchor has several candidates.
-        num_places = min(fetched // max(1, min(num_classes, 4)), num_anchors)
-        ranked = _rank(scores, best, num_places, fetched, score_threshold)
+        num_places = num_reached if num_reached <= fetched else fetched // min(num_classes, 4)
+        ranked = _rank(scores, best, num_places, fetched, score_threshold, everywhere=num_places == num_reached)
         kept = _suppress(ranked, boxes, iou_threshold, max_per_class, max_per_image)
+        if num_places == num_reached and ranked.shape[1] < fetched:
+            return kept
         full = (kept.labels != PADDING).sum(dim=1) >= max_per_image
-        if num_places == num_anchors:
-            full |= fetched >= num_anchors * num_classes or ranked[:, -1] == NO_CANDIDATE
+        if num_places == num_reached:
+            full |= ranked[:, -1] == NO_CANDIDATE
         if bool(full.all()):
             return kept
         fetched *= 8
@@ -110,28 +113,29 @@ def _rank(
     num_places: int,
     most: int,
     score_threshold: float,
+    *,
+    everywhere: bool,
 ) -> Int64[Tensor, "B K"]:
     """Sort candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
     num_anchors, num_classes = scores.shape[1:]
     bounds, places = best.topk(num_places, dim=1)
     found = scores.gather(1, places[..., None].expand(-1, -1, num_classes))
-    keys = _sort_keys(found, places, num_anchors)
-    keys = keys.masked_fill_(~(found > score_threshold), NO_CANDIDATE)
-    if num_places < num_anchors:
-        # What is not above all that was left out may come later than some of it.
-        keys = keys.masked_fill_(~(found > bounds[:, -1:, None]), NO_CANDIDATE)
-    keys = keys.flatten(1)
-    return keys.topk(min(most, keys.shape[1]), dim=1).values
+    # What is not above all that was left out may come later than some of it.
+    above = found > score_threshold if everywhere else found > bounds[:, -1:, None].clamp(min=score_threshold)
+    # Few are candidates, as a rule: from here on there is nothing else.
+    images, rows, classes = above.nonzero(as_tuple=True)
+    keys = _sort_keys(found[above], classes * num_anchors + places[images, rows])
+    counts = images.bincount(minlength=len(scores))
+    columns = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[images]
+    ranked = keys.new_full((len(scores), int(counts.amax()) if len(keys) else 0), NO_CANDIDATE)
+    ranked[images, columns] = keys
+    return ranked.topk(min(most, ranked.shape[1]), dim=1).values
 
 
-def _sort_keys(
-    scores: Float[Tensor, "B P C"], anchors: Int64[Tensor, "B P"], num_anchors: int
-) -> Int64[Tensor, "B P C"]:
+def _sort_keys(scores: Float[Tensor, " M"], places: Int64[Tensor, " M"]) -> Int64[Tensor, " M"]:
     # Floats of one sign compare as their bits do. With the place in the low half no two keys are equal, so that
     # sorting has one result, whatever the device.
-    classes = torch.arange(scores.shape[2], device=scores.device)
-    places = INDEX_MASK - (classes * num_anchors + anchors[..., None])
-    return scores.contiguous().view(torch.int32).long().bitwise_left_shift_(INDEX_BITS).add_(places)
+    return scores.view(torch.int32).long().bitwise_left_shift_(INDEX_BITS).add_(INDEX_MASK - places)
 
 
 def _suppress(

@@ -14,8 +14,6 @@ from torchvision.transforms import v2
 
 from mobilevision.detection.datamodule import CocoDataModule
 
-ANNOTATIONS = "annotations/instances_train2017.json"
-
 
 class TorchvisionSet(Dataset[Any]):
     """Pictures by PIL, cropped by IoU and mirrored, to float, then resized as torchvision's detector does.
@@ -23,18 +21,20 @@ class TorchvisionSet(Dataset[Any]):
     Args:
         root: A set in COCO's layout.
         input_size: Side of the pictures given to the network.
+        split: The name of its folder.
+        augmented: Whether to crop and mirror.
     """
 
-    def __init__(self, root: Path, input_size: int) -> None:
-        data = json.loads((root / ANNOTATIONS).read_text())
-        self.folder, self.images = root / "train2017", data["images"]
+    def __init__(self, root: Path, input_size: int, *, split: str = "train2017", augmented: bool = True) -> None:
+        data = json.loads((root / f"annotations/instances_{split}.json").read_text())
+        self.folder, self.images = root / split, data["images"]
+        self.categories = sorted(category["id"] for category in data["categories"])
         self.objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in self.images}
         for annotation in data["annotations"]:
             self.objects[annotation["image_id"]].append(annotation)
-        self.augment = v2.Compose(
+        self.transform = v2.Compose(
             [
-                v2.RandomIoUCrop(),
-                v2.RandomHorizontalFlip(),
+                *([v2.RandomIoUCrop(), v2.RandomHorizontalFlip()] if augmented else []),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
                 v2.ConvertBoundingBoxFormat(tv_tensors.BoundingBoxFormat.XYXY),
@@ -47,16 +47,21 @@ class TorchvisionSet(Dataset[Any]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give a picture and its boxes."""
+        """Give a picture and its boxes, whose classes count from 1.
+
+        Raises:
+            IndexError: There is no such picture.
+        """
         entry = self.images[index]
         picture = Image.open(self.folder / entry["file_name"]).convert("RGB")
         objects = self.objects[entry["id"]]
         boxes = torch.tensor([each["bbox"] for each in objects], dtype=torch.float32).reshape(-1, 4)
+        labels = [self.categories.index(each["category_id"]) + 1 for each in objects]
         target = {
             "boxes": tv_tensors.BoundingBoxes(boxes, format="XYWH", canvas_size=(picture.height, picture.width)),
-            "labels": torch.tensor([each["category_id"] for each in objects], dtype=torch.int64),
+            "labels": torch.tensor(labels, dtype=torch.int64),
         }
-        result: tuple[Tensor, dict[str, Tensor]] = self.augment(picture, target)
+        result: tuple[Tensor, dict[str, Tensor]] = self.transform(picture, target)
         return result
 
 

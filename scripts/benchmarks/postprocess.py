@@ -2,22 +2,61 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from benchmarks.torchvision_ssd import torchvision_ssd
 from torch import Tensor
+from torchvision.models.detection import ssd
 
 from mobilevision.detection.boxes import clip_boxes, decode_boxes
 from mobilevision.detection.postprocess import rescale_detections, select_detections
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
+from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
+from mobilevision.detection.transforms import EvalTransform
 from mobilevision.detection.types import RawPredictions
+from mobilevision.images import read_image
+from mobilevision.models import load_model
 
 NUM_CLASSES = 80
 SIZE = 300
 LIMITS = {"score_thresh": 0.001, "nms_thresh": 0.6, "detections_per_img": 100}
 PRIOR = 1.0
 IMAGES = ("grace_hopper", "kite_and_cold", "squat", "face", "cat")
+
+
+class Case(NamedTuple):
+    """What both sides select from."""
+
+    network: SSDLite
+    """Whose anchors and function of scores they are."""
+    predictions: RawPredictions
+    description: str
+
+
+class Found(NamedTuple):
+    """What a side has selected, an image after the other."""
+
+    description: str
+    """Of what it was selected from."""
+    rows: list[list[list[float]]]
+
+
+def make_case(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Case:
+    """Take the logits of a trained detector on pictures, or else a stand-in."""
+    if weights is None or images is None:
+        network = ssdlite_mobilenet_v2(NUM_CLASSES, input_size=SIZE, score_function="softmax")
+        return Case(network, make_predictions(str(references), batch_size), "a person detector's logits, spread")
+    network = load_model(weights).eval()
+    assert isinstance(network, SSDLite)
+    transform = EvalTransform(network.input_size)
+    pictures = [transform(read_image(path)) for path in sorted(images.iterdir())[:batch_size]]
+    with torch.inference_mode():
+        predictions = network(torch.stack(pictures))
+    above = (network.scores(predictions.logits) > LIMITS["score_thresh"]).sum() / len(pictures)
+    counts = f"{network.num_classes} classes, {above:.0f} scores of an image above the threshold"
+    return Case(network, predictions, f"a trained network's logits, {network.score_function}, {counts}")
 
 
 def make_predictions(references: str, batch_size: int) -> RawPredictions:
@@ -46,47 +85,52 @@ def make_predictions(references: str, batch_size: int) -> RawPredictions:
     )
 
 
-def ours(references: str, batch_size: int) -> Callable[[], list[list[list[float]]]]:
-    """Prepare this library's selection, with softmax and boxes clipped first as the peer has it."""
-    network = ssdlite_mobilenet_v2(NUM_CLASSES, input_size=SIZE, score_function="softmax")
-    predictions = make_predictions(references, batch_size)
-    sizes = torch.full((batch_size, 2), SIZE)
+def ours(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Callable[[], Found]:
+    """Prepare this library's selection, with boxes clipped first as the peer has it."""
+    network, (offsets, logits), description = make_case(weights, images, references, batch_size)
+    size = network.input_size
+    sizes = torch.full((len(offsets), 2), size)
 
-    def step() -> list[list[list[float]]]:
-        boxes = clip_boxes(decode_boxes(predictions.offsets, network.anchors), SIZE, SIZE)
+    def step() -> Found:
+        boxes = clip_boxes(decode_boxes(offsets, network.anchors), size, size)
         selected = select_detections(
             boxes,
-            network.scores(predictions.logits),
+            network.scores(logits),
             score_threshold=LIMITS["score_thresh"],
             iou_threshold=LIMITS["nms_thresh"],
             max_per_image=100,
         )
-        return [_rows(*found) for found in rescale_detections(selected, sizes, SIZE)]
+        return Found(description, [_rows(*found) for found in rescale_detections(selected, sizes, size)])
 
     return step
 
 
-def peer(references: str, batch_size: int) -> Callable[[], list[list[list[float]]]]:
+def peer(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Callable[[], Found]:
     """Prepare torchvision's selection; its limit of candidates per class is the one of its SSD."""
-    network = torchvision_ssd(ssdlite_mobilenet_v2(NUM_CLASSES, input_size=SIZE), **LIMITS)
-    offsets, logits = make_predictions(references, batch_size)
-    anchors = network.anchor_generator.boxes
+    network, (offsets, logits), description = make_case(weights, images, references, batch_size)
+    if network.score_function == "sigmoid":
+        # It knows softmax only, which would make other scores of these logits. This process does nothing else.
+        ssd.F = SimpleNamespace(softmax=lambda values, dim: values.sigmoid())
+    detector = torchvision_ssd(network, **LIMITS)
+    anchors = detector.anchor_generator.boxes
+    size = network.input_size
 
-    def step() -> list[list[list[float]]]:
+    def step() -> Found:
         heads = {"bbox_regression": offsets, "cls_logits": logits}
-        found = network.postprocess_detections(heads, [anchors] * batch_size, [(SIZE, SIZE)] * batch_size)
-        return [_rows(each["boxes"], each["scores"], each["labels"] - 1) for each in found]
+        found = detector.postprocess_detections(heads, [anchors] * len(offsets), [(size, size)] * len(offsets))
+        return Found(description, [_rows(each["boxes"], each["scores"], each["labels"] - 1) for each in found])
 
     return step
 
 
-def compare(ours: list[list[list[float]]], peer: list[list[list[float]]]) -> str:
+def compare(ours: Found, peer: Found) -> str:
     """Say whether both found the same: classes and order exactly, boxes and scores to float32's rounding."""
     same = all(
         len(own) == len(theirs) and np.allclose(own, theirs, rtol=1e-4, atol=1e-4)
-        for own, theirs in zip(ours, peer, strict=True)
+        for own, theirs in zip(ours.rows, peer.rows, strict=True)
     )
-    return f"{'identical' if same else 'DIFFERENT'} detections, {sum(map(len, ours))} in {len(ours)} images"
+    count = f"{sum(map(len, ours.rows))} in {len(ours.rows)} images"
+    return f"{'identical' if same else 'DIFFERENT'} detections, {count} ({ours.description})"
 
 
 def _rows(boxes: Tensor, scores: Tensor, labels: Tensor) -> list[list[float]]:

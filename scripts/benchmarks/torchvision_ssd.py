@@ -1,6 +1,7 @@
 """The same detector put together from torchvision's parts: SSD, SSDLite's head, matcher, loss and selection."""
 
 from collections import OrderedDict
+from functools import partial
 
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -18,8 +19,7 @@ class SixMaps(nn.Module):
     def __init__(self, network: SSDLite) -> None:
         super().__init__()
         self.network = network
-        # SSD has a normalization and predictors of its own.
-        network.normalization = nn.Identity()
+        # SSD has predictors of its own.
         network.head.class_predictors = network.head.box_predictors = nn.ModuleList()
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
@@ -53,15 +53,19 @@ def torchvision_ssd(network: SSDLite, **options: object) -> SSD:
     channels = [predictor.depthwise.conv.in_channels for predictor in network.head.class_predictors]
     generator = SameAnchors(network.anchors)
     num_classes = network.num_classes + 1
-    head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, nn.BatchNorm2d)
+    norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+    head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, norm)
+    # SSD normalizes by itself.
+    mean, std = (values.flatten().tolist() for values in (network.normalization.mean, network.normalization.std))
+    network.normalization = nn.Identity()
     size = (network.input_size, network.input_size)
     return SSD(
         SixMaps(network),
         generator,
         size,
         num_classes,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
+        image_mean=mean,
+        image_std=std,
         head=head,
         **options,
     )

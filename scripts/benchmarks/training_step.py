@@ -1,16 +1,21 @@
-"""A training step: forward, loss, backward, optimizer; this library as its command trains, torchvision as it does."""
+"""A training step: forward, loss, backward, optimizer; the fine-tuning preset as it ships, torchvision as it trains."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from pathlib import Path
 
 import torch
+import yaml
 from benchmarks.torchvision_ssd import torchvision_ssd
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.detection.loss import multibox_loss
 from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
+from mobilevision.detection.task import DetectionTask
+from mobilevision.training.optimization import make_optimizer, parameter_groups
 
+PRESET = Path(__file__).parents[2] / "configs/detection/ssdlite_mobilenet_v2_finetune.yaml"
 OBJECTS = 5
 """Objects in an image."""
 
@@ -23,29 +28,44 @@ def make_batch(batch_size: int, input_size: int, num_classes: int) -> tuple[Tens
     return images, boxes, torch.randint(0, num_classes, (batch_size, OBJECTS))
 
 
-def ours_bf16(batch_size: int, input_size: int, num_classes: int) -> Callable[[], float]:
-    """Prepare a step as the presets and the command have it: channels last, bfloat16, memory kept."""
-    return _ours(batch_size, input_size, num_classes, autocast=True)
+def ours(batch_size: int, input_size: int, num_classes: int) -> Callable[[], float]:
+    """Prepare a step of the fine-tuning preset as it ships and as the command runs it."""
+    return _ours(batch_size, input_size, num_classes, mixed=True)
 
 
 def ours_fp32(batch_size: int, input_size: int, num_classes: int) -> Callable[[], float]:
     """Prepare the same step in float32."""
-    return _ours(batch_size, input_size, num_classes, autocast=False)
+    return _ours(batch_size, input_size, num_classes, mixed=False)
 
 
-def _ours(batch_size: int, input_size: int, num_classes: int, *, autocast: bool) -> Callable[[], float]:
+def _ours(batch_size: int, input_size: int, num_classes: int, *, mixed: bool) -> Callable[[], float]:
     keep_freed_memory()
-    network = ssdlite_mobilenet_v2(num_classes, input_size=input_size).to(memory_format=torch.channels_last)
+    preset = yaml.safe_load(PRESET.read_text())
+    trainer = preset["trainer"]
+    (average,) = trainer["callbacks"]
+    options = {**preset["model"]["init_args"], "num_classes": num_classes, "input_size": input_size}
+    task = DetectionTask(**options).train()
+    network = task.network
+    groups = parameter_groups(network, task.weight_decay, apart=network.backbone)
+    optimizer = make_optimizer(
+        task.optimizer, groups, learning_rate=1e-3, momentum=task.momentum, apart_rate=task.backbone_rate
+    )
+    # What Lightning's callback holds.
+    averaged = AveragedModel(task, avg_fn=get_ema_avg_fn(average["init_args"]["decay"]), use_buffers=True)
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)
     images = images.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
+    assert trainer["precision"] == "bf16-mixed"
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
-            loss = multibox_loss(network(images), boxes, labels, network.anchors).total
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = multibox_loss(
+                network(images), boxes, labels, network.anchors, score_function=network.score_function
+            ).total
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), trainer["gradient_clip_val"])
         optimizer.step()
+        averaged.update_parameters(task)
         return loss.item()
 
     return step
