@@ -1,0 +1,93 @@
+"""What the comparisons of trainings share: the command run as a user runs it, and every side with every seed."""
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from mobilevision.outputs import write_json
+from mobilevision.weights.file import read_weights
+
+
+def make_parser(description: str | None, sides: Iterable[str], *, minutes: float) -> argparse.ArgumentParser:
+    """Make a parser of the options that every comparison has, ``minutes`` being the default."""
+    sides = list(sides)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="a classifier trained on ImageNet")
+    parser.add_argument("--root", type=Path, required=True, help="the set to train and to validate on")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training at most, default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--sides", nargs="+", choices=sides, default=sides, help="default: all")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser
+
+
+def compare(given: argparse.Namespace, run: Callable[[str, int], dict[str, Any]]) -> None:
+    """Run every side with every seed, print the figures, and write them to a file.
+
+    Args:
+        given: As the parser gives them.
+        run: Takes a side and a seed; gives the figures of the last and the best validation, among other numbers.
+    """
+    figures: dict[str, Any] = {}
+    for side in given.sides:
+        runs = []
+        for seed in range(given.seeds):
+            runs.append(run(side, seed))
+            print(side, seed, runs[-1], flush=True)
+        means = {which: _means([each[which] for each in runs]) for which in ("last", "best")}
+        figures[side] = {**means, "seconds": statistics.median(each["seconds"] for each in runs), "runs": runs}
+        print(side, {**means, "seconds": figures[side]["seconds"]}, flush=True)
+    if given.json:
+        write_json(given.json, figures)
+
+
+def fit(config: Path, options: Mapping[str, Any], given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Run ``mobilevision fit`` from the weights and on the set that are given.
+
+    Returns:
+        ``validations``, the logged rows of each, whose figures are numbers; ``seconds`` of the whole command.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        everything = {
+            "seed_everything": seed,
+            "data.seed": seed,
+            "data.root": given.root,
+            "model.backbone_weights": given.weights,
+            "model.padding": read_weights(given.weights).card.options["padding"],
+            "trainer.max_time": _clock(given.minutes),
+            "trainer.default_root_dir": folder,
+            "trainer.enable_progress_bar": "false",
+            **options,
+        }
+        words = [word for name, value in everything.items() for word in (f"--{name}", str(value))]
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "mobilevision", "fit", "--config", str(config), *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+        (log,) = Path(folder).glob("run_1/log/*/metrics.csv")
+        with log.open() as file:
+            rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    return {"validations": [row for row in rows if "val/loss" in row], "seconds": seconds}
+
+
+def last_and_best(validations: list[dict[str, float]], names: list[str]) -> dict[str, dict[str, float]]:
+    """Give the named figures of the last validation, and of the one that is best in the first of them."""
+    rows = {"last": validations[-1], "best": max(validations, key=lambda row: row[names[0]])}
+    return {which: {name: row[name] for name in names} for which, row in rows.items()}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.mean(row[name] for row in rows) for name in rows[0]}
+
+
+def _clock(minutes: float) -> str:
+    hours, rest = divmod(int(timedelta(minutes=minutes).total_seconds()), 3600)
+    return f"00:{hours:02}:{rest // 60:02}:{rest % 60:02}"
