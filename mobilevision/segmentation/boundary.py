@@ -1,17 +1,35 @@
 """The boundary F-score: how well the outlines of the classes lie, which the intersection over union hardly sees."""
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Integer, UInt8
+from jaxtyping import Bool, Float32, Int64, Integer, UInt8
 
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 TOLERANCE = 0.0075
 """How far an outline may lie beside the true one, as a share of the picture's diagonal."""
 
-Region = Bool[np.ndarray, "H W"]
+NUM_BITS = 8
+"""Classes that are widened in one go: each has a bit of a pixel's number."""
+
+Labels = UInt8[np.ndarray, "H W"]
+
+
+class Outlines(NamedTuple):
+    """The outlines of all classes in a picture: few pixels, so that what is counted looks at them alone.
+
+    Attributes:
+        places: Where they are, in the picture as one row.
+        labels: Whose they are.
+        drawn: The picture of them; elsewhere is ``IGNORE_INDEX``.
+    """
+
+    places: Int64[np.ndarray, " N"]
+    labels: UInt8[np.ndarray, " N"]
+    drawn: Labels
 
 
 def boundary_f_scores(
@@ -40,45 +58,87 @@ def boundary_f_scores(
 
     Reference: Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013, section 2.3.
     """
-    scores = np.full(num_classes, np.nan, np.float32)
     counted = mask != IGNORE_INDEX
-    disk = _disk(tolerance * math.hypot(*mask.shape))
-    present = np.bincount(mask[counted], minlength=num_classes) + np.bincount(predicted[counted], minlength=num_classes)
-    for label in np.flatnonzero(present):
-        scores[label] = _f_score(find_outline(predicted == label), find_outline(mask == label), counted, disk)
-    return scores
+    radius = tolerance * math.hypot(*mask.shape)
+    guess = predicted.astype(np.uint8)
+    found, true = _draw(guess, find_outlines(guess)), _draw(mask, find_outlines(mask) & counted)
+    right, met = _is_near(found, true, radius), _is_near(true, found, radius)
+
+    def count(labels: UInt8[np.ndarray, " N"]) -> Int64[np.ndarray, " C"]:
+        return np.bincount(labels, minlength=num_classes)
+
+    num_right = count(found.labels[right])
+    num_predicted = count(found.labels[right | counted.ravel()[found.places]])
+    num_met, num_true = count(true.labels[met]), count(true.labels)
+    # The harmonic mean of right / predicted and met / true, defined where one of them is 0.
+    ratio = num_right * num_true + num_met * num_predicted
+    scores = np.where((num_predicted == 0) & (num_true == 0), 1.0, 2 * num_right * num_met / np.maximum(ratio, 1))
+    scores[~(_is_present(mask, counted) | _is_present(guess, counted))[:num_classes]] = np.nan
+    return scores.astype(np.float32)
 
 
-def find_outline(region: Region) -> Region:
-    """Give the pixels of a region with a neighbour that is not in it; the picture's edge is no outline.
+def find_outlines(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Give the pixels with a neighbour of another label; the picture's edge is no outline.
 
-    >>> find_outline(np.array([[True, True, False]]))
-    array([[False,  True, False]])
+    >>> find_outlines(np.array([[1, 1, 0]]))
+    array([[False,  True,  True]])
     """
-    # What lies outside the picture counts as inside the region.
-    inner = cv2.erode(region.view(np.uint8), _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    outline: Region = region & ~inner.view(bool)
-    return outline
+    outlines = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        ahead, behind = (_slide(labels, step, axis) for step in (1, -1))
+        differs = ahead != behind
+        for step in (1, -1):
+            _slide(outlines, step, axis)[...] |= differs
+    return outlines
 
 
-_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+def widen(bits: UInt8[np.ndarray, "H W"], radius: float) -> UInt8[np.ndarray, "H W"]:
+    """Set every bit in all pixels within the radius, between centres, of a pixel that has it."""
+    reach = int(radius)
+    widened, row, width = np.zeros_like(bits), bits.copy(), 0
+    # From the disk's ends to its middle, where it is widest: each row of it is the last one, and a little more.
+    for height in range(reach, -1, -1):
+        while math.hypot(width + 1, height) <= radius:
+            width += 1
+            _merge(row, bits, width, axis=1)
+        _merge(widened, row, height, axis=0)
+    return widened
 
 
-def _f_score(predicted: Region, true: Region, counted: Region, disk: UInt8[np.ndarray, "D D"]) -> float:
-    found = predicted & _widen(true, disk)
-    num_found, num_predicted = np.count_nonzero(found), np.count_nonzero(found | (predicted & counted))
-    num_met, num_true = np.count_nonzero(true & _widen(predicted, disk)), np.count_nonzero(true)
-    if num_predicted == num_true == 0:
-        return 1.0
-    # The harmonic mean of found / predicted and met / true, defined where one of them is 0.
-    ratio = num_found * num_true + num_met * num_predicted
-    return 2 * num_found * num_met / ratio if ratio else 0.0
+def _merge(target: UInt8[np.ndarray, "H W"], source: UInt8[np.ndarray, "H W"], distance: int, *, axis: int) -> None:
+    """Add a source's bits at a distance on both sides."""
+    for step in (distance, -distance):
+        _slide(target, step, axis)[...] |= _slide(source, -step, axis)
 
 
-def _widen(outline: Region, disk: UInt8[np.ndarray, "D D"]) -> Region:
-    return cv2.dilate(outline.view(np.uint8), disk).view(bool)
+def _slide(pixels: np.ndarray, step: int, axis: int) -> np.ndarray:
+    """Leave out the first pixels along an axis, or the last for a negative ``step``."""
+    kept = slice(step, None) if step >= 0 else slice(None, step)
+    return pixels[kept] if axis == 0 else pixels[:, kept]
 
 
-def _disk(radius: float) -> UInt8[np.ndarray, "D D"]:
-    reach = np.arange(-int(radius), int(radius) + 1)
-    return (np.hypot(reach, reach[:, None]) <= radius).astype(np.uint8)
+def _is_present(labels: Labels, counted: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, " 256"]:
+    counts = cv2.calcHist([labels], [0], counted.view(np.uint8), [IGNORE_INDEX + 1], [0, IGNORE_INDEX + 1])
+    present: Bool[np.ndarray, " 256"] = counts.ravel() > 0
+    return present
+
+
+def _draw(labels: Labels, outlines: Bool[np.ndarray, "H W"]) -> Outlines:
+    places = np.flatnonzero(outlines)
+    drawn = np.full(labels.shape, IGNORE_INDEX, np.uint8)
+    drawn.ravel()[places] = found = labels.ravel()[places]
+    return Outlines(places, found, drawn)
+
+
+def _is_near(outlines: Outlines, others: Outlines, radius: float) -> Bool[np.ndarray, " N"]:
+    """Say of each pixel of some outlines whether the others of its own class come within the radius of it."""
+    near = np.zeros(len(outlines.places), bool)
+    size = IGNORE_INDEX + 1
+    classes = np.flatnonzero(np.bincount(outlines.labels, minlength=size) * np.bincount(others.labels, minlength=size))
+    for first in range(0, len(classes), NUM_BITS):
+        bit_of = np.zeros(size, np.uint8)
+        chosen = classes[first : first + NUM_BITS]
+        bit_of[chosen] = 1 << np.arange(len(chosen))
+        bits = widen(cv2.LUT(others.drawn, bit_of), radius)
+        near |= (bits.ravel()[outlines.places] & bit_of[outlines.labels]) != 0
+    return near

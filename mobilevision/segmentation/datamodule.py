@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from mobilevision.segmentation import sbd
+from mobilevision.segmentation.balance import count_classes
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.folders import MaskFolders
 from mobilevision.segmentation.pictures import MaskedPictures, Pair, Transform
@@ -86,6 +88,14 @@ class MaskDataModule(ImageDataModule):
         if stage == "fit":
             self.train_set = self._dataset(self.find_pairs("train"), self.train_transform)
         self.val_set = self._dataset(self.find_pairs("val"), self.val_transform)
+
+    def count_classes(self) -> Int64[Tensor, " C"]:
+        """Count every class's pixels in the training masks, as they are on the disk.
+
+        Raises:
+            ValueError: A mask does not decode or holds what is no class; the message names it.
+        """
+        return count_classes([pair.mask for pair in self.train_set.pairs], len(self.class_names), self.table)
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""

@@ -19,10 +19,18 @@ BAND_ELEMENTS = 400_000
 
 
 class EnlargedCrossEntropy(torch.autograd.Function):
-    """Sum each image's cross-entropy over the pixels that count, at the size of the masks."""
+    """Sum each image's cross-entropy over the pixels that count, at the size of the masks.
+
+    A pixel weighs what its class does; classes without weights all weigh 1.
+    """
 
     @staticmethod
-    def forward(ctx: Any, logits: Float[Tensor, "B C h w"], masks: UInt8[Tensor, "B H W"]) -> Float[Tensor, " B"]:
+    def forward(
+        ctx: Any,
+        logits: Float[Tensor, "B C h w"],
+        masks: UInt8[Tensor, "B H W"],
+        class_weights: Float[Tensor, " C"] | None = None,
+    ) -> Float[Tensor, " B"]:
         """Give the sums, and keep their gradient, which falls out on the way."""
         (num, classes, rows, columns), (height, width) = logits.shape, masks.shape[1:]
         down, across = (interpolation(*sides).to(logits) for sides in ((rows, height), (columns, width)))
@@ -34,7 +42,7 @@ class EnlargedCrossEntropy(torch.autograd.Function):
             for top in range(0, height, step):
                 band = down[top : top + step]
                 enlarged = torch.matmul(band, wide).view(classes, -1)
-                loss = _compare(enlarged, masks[index, top : top + step].reshape(-1))
+                loss = _compare(enlarged, masks[index, top : top + step].reshape(-1), class_weights)
                 sums[index] += loss
                 gradient[index] += band.T @ (enlarged.view(classes, -1, width) @ across)
         ctx.save_for_backward(gradient)
@@ -42,10 +50,10 @@ class EnlargedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Float[Tensor, " B"]) -> tuple[Float[Tensor, "B C h w"], None]:
+    def backward(ctx: Any, grad: Float[Tensor, " B"]) -> tuple[Float[Tensor, "B C h w"], None, None]:
         """Weigh the gradient of each image."""
         (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None, None, None], None
+        return gradient * grad[:, None, None, None], None, None
 
 
 def interpolation(short: int, long: int) -> Float[Tensor, "L S"]:
@@ -60,14 +68,17 @@ def interpolation(short: int, long: int) -> Float[Tensor, "L S"]:
     return (1 - (places[:, None] - torch.arange(short)).abs()).clamp_(min=0)
 
 
-def _compare(logits: Float[Tensor, "C P"], labels: UInt8[Tensor, " P"]) -> Float[Tensor, ""]:
+def _compare(
+    logits: Float[Tensor, "C P"], labels: UInt8[Tensor, " P"], class_weights: Float[Tensor, " C"] | None
+) -> Float[Tensor, ""]:
     """Give the summed loss, and leave its gradient in ``logits``."""
     counted = labels != IGNORE_INDEX
     places = labels.long().mul_(counted)[None]
+    weights = counted if class_weights is None else class_weights[places[0]].mul_(counted)
     logits -= logits.amax(dim=0)
     true = logits.gather(0, places)[0]
     total = logits.exp_().sum(dim=0)
-    loss = (total.log() - true).mul_(counted).sum()
-    logits *= counted / total
-    logits.scatter_add_(0, places, -counted.to(logits)[None])
+    loss = (total.log() - true).mul_(weights).sum()
+    logits *= weights / total
+    logits.scatter_add_(0, places, -weights.to(logits)[None])
     return loss

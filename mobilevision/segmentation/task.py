@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mobilevision.backbone.padding import Padding
+from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.deeplabv3 import DeepLabV3, Head, deeplabv3_mobilenet_v2
 from mobilevision.segmentation.geometry import pick_classes, restore_logits
 from mobilevision.segmentation.loss import segmentation_loss
@@ -44,6 +45,9 @@ class SegmentationTask(NetworkTask):
         norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The paper's 0.003 needs some
             thousand steps until the running statistics are right; a short run wants 0.1.
         head_norm_momentum: As ``norm_momentum``, in the head.
+        class_balance: How much more a pixel of a rare class weighs in training: the power of the inverse of the class's
+            share of the training masks' pixels, which are counted before the first step. 0: all pixels weigh the same;
+            0.5: in between; 1: all classes do. The validation loss is never weighted.
         eval_output_stride: 8, 16 or 32, in evaluation, on the same weights; ``output_stride`` by default.
         eval_scales: Factors on a picture's side at which evaluation looks at it, averaging the probabilities; 1 by
             default. The paper's are 0.5, 0.75, 1, 1.25, 1.5 and 1.75, mirrored, at output stride 8.
@@ -51,7 +55,8 @@ class SegmentationTask(NetworkTask):
         optimization: As in :class:`NetworkTask`.
 
     Raises:
-        ValueError: ``eval_scales`` is empty or not above 0, or ``eval_output_stride`` is not 8, 16 or 32.
+        ValueError: ``class_balance`` is negative, ``eval_scales`` is empty or not above 0, or ``eval_output_stride`` is
+            not 8, 16 or 32.
     """
 
     monitor: ClassVar[str] = "val/miou"
@@ -75,6 +80,7 @@ class SegmentationTask(NetworkTask):
         dropout: float = 0.1,
         norm_momentum: float = 0.003,
         head_norm_momentum: float = 3e-4,
+        class_balance: float = 0.0,
         eval_output_stride: int | None = None,
         eval_scales: list[float] | None = None,
         eval_flip: bool = False,
@@ -82,6 +88,10 @@ class SegmentationTask(NetworkTask):
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
+        if class_balance < 0:
+            raise ValueError(f"class_balance must be at least 0, got {class_balance}")
+        self.class_balance = class_balance
+        self.class_weights: Tensor | None = None
         trained_at = self.network.backbone.output_stride
         self.eval_output_stride = trained_at if eval_output_stride is None else eval_output_stride
         if self.eval_output_stride not in (8, 16, 32):
@@ -99,9 +109,15 @@ class SegmentationTask(NetworkTask):
         """Build the segmenter."""
         return deeplabv3_mobilenet_v2(**set_options(deeplabv3_mobilenet_v2, self.hparams))
 
+    def on_fit_start(self) -> None:
+        """Count the classes of the training masks and weigh them."""
+        if self.class_balance:
+            counts = self.trainer.datamodule.count_classes()  # type: ignore[attr-defined]
+            self.class_weights = balance_classes(counts, self.class_balance).to(self.device)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Give the loss of a batch."""
-        loss = segmentation_loss(self.network.predict_coarse(batch.images), batch.masks).total
+        loss = segmentation_loss(self.network.predict_coarse(batch.images), batch.masks, self.class_weights).total
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
         return loss
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import lightning as L
 import numpy as np
@@ -53,6 +53,7 @@ class NetworkTask(L.LightningModule):
             backbone as it is, its batch normalisation's statistics included.
         frozen_epochs: Epochs at the beginning in which the backbone is left as it is, until the heads know something.
         freeze_norm: Leave the statistics of all batch normalisation as they are: a small batch's own are worse.
+            ``backbone``: only its, where fresh heads have none to keep.
         weights: What to start all of the network from: a weights file of any program that is known, or a name of the
             zoo. Classes are found by name once the data has said its own, where the file has names; those that it does
             not have stay as initialised.
@@ -78,7 +79,7 @@ class NetworkTask(L.LightningModule):
         warmup_steps: int = 0,
         backbone_rate: float = 1.0,
         frozen_epochs: int = 0,
-        freeze_norm: bool = False,
+        freeze_norm: bool | Literal["backbone"] = False,
         weights: str | None = None,
         backbone_weights: str | None = None,
     ) -> None:
@@ -162,7 +163,10 @@ class NetworkTask(L.LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
-        frozen = self.network if self.freeze_norm else self.network.backbone if self._backbone_is_frozen() else None
+        if self.freeze_norm is True:
+            frozen: nn.Module | None = self.network
+        else:
+            frozen = self.network.backbone if self.freeze_norm or self._backbone_is_frozen() else None
         if frozen is not None:
             for module in frozen.modules():
                 if isinstance(module, nn.BatchNorm2d):

@@ -1,7 +1,7 @@
 """The augmented training batches of VOC with one worker: this library's, and those of torchvision's references."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,22 @@ def ours(root: str, crop: int, batch_size: int) -> Callable[[], int]:
 
 def peer(root: str, crop: int, batch_size: int) -> Callable[[], int]:
     """Prepare an epoch of torchvision's: PIL, a random size, mirrored, padded, cut, normalised."""
-    folder = next(path for path in (Path(root), *Path(root).parents) if (path / "VOCdevkit").is_dir())
-    dataset = VOCSegmentation(folder, image_set="train", transforms=ReferencePreset(crop))
+    dataset = reference_set(root, "train", ReferencePreset(crop))
     return _epoch(DataLoader(dataset, batch_size, shuffle=True, num_workers=1, drop_last=True, persistent_workers=True))
+
+
+def reference_set(root: str, split: str, preset: "ReferencePreset | None" = None) -> VOCSegmentation:
+    """Give torchvision's VOC: PIL pictures and masks, or what ``preset`` makes of them."""
+    folder = next(path for path in (Path(root), *Path(root).parents) if (path / "VOCdevkit").is_dir())
+    return VOCSegmentation(folder, image_set=split, transforms=preset)
 
 
 class ReferencePreset:
     """What torchvision's segmentation references do to a picture and its mask in training."""
 
-    def __init__(self, crop: int) -> None:
+    def __init__(self, crop: int, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         self.crop = crop
+        self.mean, self.std = list(mean), list(std)
 
     def __call__(self, image: Image, mask: Image) -> tuple[Tensor, Tensor]:
         """Transform both alike."""
@@ -51,7 +57,7 @@ class ReferencePreset:
         window = RandomCrop.get_params(image, (self.crop, self.crop))
         image, mask = F.crop(image, *window), F.crop(mask, *window)
         pixels = F.convert_image_dtype(F.pil_to_tensor(image), torch.float)
-        return F.normalize(pixels, MEAN, STD), F.pil_to_tensor(mask).squeeze(0).long()
+        return F.normalize(pixels, self.mean, self.std), F.pil_to_tensor(mask).squeeze(0).long()
 
 
 def _epoch(loader: DataLoader[Any]) -> Callable[[], int]:

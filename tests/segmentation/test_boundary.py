@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from mobilevision.segmentation.boundary import boundary_f_scores, find_outline
+from mobilevision.segmentation.boundary import boundary_f_scores, find_outlines, widen
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 
@@ -14,6 +14,10 @@ def square(side, left, *, size=100, top=20):
     mask = np.zeros((size, size), np.uint8)
     mask[top : top + side, left : left + side] = 1
     return mask
+
+
+def find_outline(region):
+    return find_outlines(region) & region
 
 
 def distances(outline):
@@ -50,6 +54,28 @@ def test_an_outline_is_the_pixels_with_a_neighbour_outside_and_the_edge_is_none(
         [0, 0, 0, 0, 0],
     ]
     assert not find_outline(np.ones((3, 3), bool)).any()
+
+
+def test_bits_are_set_within_the_radius_between_centres_and_no_farther():
+    bits = np.zeros((7, 9), np.uint8)
+    bits[3, 4] = 1
+    bits[0, 0] = 1 << 7
+    rows, columns = np.indices(bits.shape)
+    for radius in (0.0, 1.0, 1.5, 2.3, 3.0, 20.0):
+        widened = widen(bits, radius)
+        for bit, row, column in ((0, 3, 4), (7, 0, 0)):
+            np.testing.assert_array_equal(widened >> bit & 1, np.hypot(rows - row, columns - column) <= radius)
+        assert not (widened & ~np.uint8(1 << 7 | 1)).any()
+
+
+def test_any_number_of_classes_is_scored_as_each_of_them_alone():
+    rng = np.random.default_rng(0)
+    predicted, mask = (rng.integers(0, 255, (6, 7)).repeat(4, 0).repeat(4, 1).astype(np.uint8) for _ in range(2))
+    predicted[5:] = mask[5:]
+    mask[:3] = IGNORE_INDEX
+    scores = boundary_f_scores(predicted, mask, 255, tolerance=0.05)
+    np.testing.assert_allclose(scores, reference(predicted, mask, 255, 0.05), atol=1e-6)
+    assert 0 < np.nanmean(scores) < 1
 
 
 def test_an_outline_within_the_tolerance_is_right_and_one_beyond_is_wrong():

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +18,10 @@ def draw_masks(num, height, width, num_classes):
     return masks
 
 
-def plain_sums(logits, masks):
+def plain_sums(logits, masks, class_weights=None):
     enlarged = F.interpolate(logits, size=masks.shape[1:], mode="bilinear", align_corners=True)
-    return F.cross_entropy(enlarged, masks.long(), ignore_index=IGNORE_INDEX, reduction="none").sum((1, 2))
+    options = {"weight": class_weights, "ignore_index": IGNORE_INDEX, "reduction": "none"}
+    return F.cross_entropy(enlarged, masks.long(), **options).sum((1, 2))
 
 
 def test_a_line_is_enlarged_corners_on_corners():
@@ -28,13 +30,16 @@ def test_a_line_is_enlarged_corners_on_corners():
     assert interpolation(3, 1).tolist() == [[1.0, 0.0, 0.0]]
 
 
-@settings(max_examples=40, deadline=None)
-@given(h=SIDES, w=SIDES, height=st.integers(1, 40), width=st.integers(1, 40), num_classes=st.integers(1, 6))
-def test_sums_and_gradients_are_those_of_enlarging_first(h, w, height, width, num_classes):
-    logits, masks = torch.randn(3, num_classes, h, w) * 4, draw_masks(3, height, width, num_classes)
+@settings(max_examples=25, deadline=None)
+@given(h=SIDES, w=SIDES, size=st.tuples(st.integers(1, 40), st.integers(1, 40)), num_classes=st.integers(1, 6))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_and_gradients_are_those_of_enlarging_first(weighted, h, w, size, num_classes):
+    logits, masks = torch.randn(3, num_classes, h, w) * 4, draw_masks(3, *size, num_classes)
     weights = torch.tensor([1.0, -0.5, 2.0])
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    sums, expected = EnlargedCrossEntropy.apply(ours, masks), plain_sums(plain, masks)
+    class_weights = torch.rand(num_classes) * 3 if weighted else None
+    sums = EnlargedCrossEntropy.apply(ours, masks, class_weights)
+    expected = plain_sums(plain, masks, class_weights)
     torch.testing.assert_close(sums, expected, atol=1e-3, rtol=1e-4)
     (sums * weights).sum().backward()
     (expected * weights).sum().backward()

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -50,3 +51,13 @@ def test_half_precision_logits_are_summed_in_float32():
     logits = torch.zeros(1, 2, 300, 300, dtype=torch.float16)
     loss = segmentation_loss(logits, torch.zeros(1, 300, 300, dtype=torch.uint8))
     torch.testing.assert_close(loss.sums, torch.tensor([90_000 * math.log(2)]))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_pixel_weighs_what_its_class_does_in_loss_and_mean(trained):
+    logits, masks = torch.randn(2, 3, 4, 4, requires_grad=trained), random_masks(2, 9, 9, num_classes=3)
+    masks[0, :3] = IGNORE_INDEX
+    weights = torch.tensor([0.5, 1.0, 4.0])
+    enlarged = F.interpolate(logits, size=(9, 9), mode="bilinear", align_corners=True)
+    expected = F.cross_entropy(enlarged, masks.long(), weight=weights, ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(segmentation_loss(logits, masks, weights).total, expected)

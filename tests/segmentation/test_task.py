@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.multi_scale import average_probabilities
 from mobilevision.segmentation.task import SegmentationTask
@@ -63,6 +65,27 @@ def trained(root, tmp_path):
     trainer = make_trainer(tmp_path, checkpoint, losses, max_epochs=40, check_val_every_n_epoch=10)
     trainer.fit(task, make_data(root, min_scale=0.75, max_scale=1.0))
     return task, checkpoint.best_model_path, losses.losses
+
+
+def test_the_backbones_norms_may_be_frozen_and_the_heads_not():
+    task = make_task(freeze_norm="backbone").train()
+    norms = {name: each.training for name, each in task.network.named_modules() if isinstance(each, nn.BatchNorm2d)}
+    assert {name.split(".")[0] for name in norms} == {"backbone", "head"}
+    assert all(training == name.startswith("head.") for name, training in norms.items())
+
+
+def test_rare_classes_weigh_more_in_training_and_as_much_as_all_in_validation(root, tmp_path):
+    data, task = make_data(root), make_task(class_balance=0.5)
+    make_trainer(tmp_path, max_steps=1, limit_val_batches=1).fit(task, data)
+    counts = data.count_classes()
+    assert torch.equal(task.class_weights, balance_classes(counts, 0.5))
+    assert task.class_weights[counts.argmin()] > 1 > task.class_weights[counts.argmax()]
+    plain = make_task()
+    plain.load_state_dict(task.state_dict())
+    validated = [make_trainer(tmp_path).validate(each, data, verbose=False)[0]["val/loss"] for each in (task, plain)]
+    assert validated[0] == pytest.approx(validated[1])
+    with pytest.raises(ValueError, match="class_balance must be at least 0, got -1"):
+        make_task(class_balance=-1)
 
 
 def test_it_learns_what_it_is_shown_and_its_checkpoint_says_what_it_is(trained, root):
