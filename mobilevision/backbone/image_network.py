@@ -79,6 +79,10 @@ class ImageNetwork(nn.Module):
         """Give the maps that the head takes."""
         return tuple(self.backbone(self.normalization(images), self.taps, self.output_stride).values())
 
+    def run_head(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Any:
+        """Give what the head says as it is trained on: a segmenter's logits at the output stride."""
+        return self.head(*self.compute_taps(images))
+
     @abstractmethod
     def extract_feat(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Give the feature maps that the head reads, for use in another project."""

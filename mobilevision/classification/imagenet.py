@@ -111,6 +111,10 @@ class PictureFolders(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def path(self, position: int) -> Path:
+        """Give the file of one picture."""
+        return Path(os.fsdecode(self._paths[position]))
+
     def __getitem__(self, key: SampleKey) -> Sample:
         """Read one sample.
 

@@ -16,8 +16,8 @@ from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.objective import Loss, Objective
 from mobilevision.training.report import Report
 
-NUM_PAIRS = 20
-"""Confusions that are reported, the most frequent first."""
+NUM_PAIRS = 100
+"""Confusions that a report lists, the most frequent first."""
 
 
 class ClassificationObjective(Objective):

@@ -1,26 +1,15 @@
 """Train and evaluate the classifier."""
 
-import time
 from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import Classifier, mobilenet_v2
 from mobilevision.classification.features import Features, LinearLayer, compute_features, fit_layer, nearest_rows
-from mobilevision.classification.metrics import TopK, confused_pairs
-from mobilevision.classification.mixing import Mixing
-from mobilevision.classification.types import CROP_SHARE, Background, Batch, EvalCrop
-from mobilevision.training.mean_loss import MeanLoss
-from mobilevision.training.report import Report
+from mobilevision.classification.objective import ClassificationObjective
+from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
 from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 from mobilevision.weights.file import read_weights
-
-NUM_PAIRS = 100
-"""Confusions that a report lists, the most frequent first."""
 
 
 class ClassificationTask(NetworkTask):
@@ -58,6 +47,8 @@ class ClassificationTask(NetworkTask):
 
     monitor: ClassVar[str] = "val/top1"
 
+    shown: ClassVar[tuple[str, ...]] = ("loss", "top1", "top5", "ece")
+
     network: Classifier
 
     def __init__(
@@ -86,10 +77,9 @@ class ClassificationTask(NetworkTask):
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
-        self.label_smoothing = label_smoothing
-        self.mixing = Mixing(num_classes, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
-        self.top_k = TopK(num_classes)
-        self.mean_loss = MeanLoss()
+        self.objective: ClassificationObjective = ClassificationObjective(
+            num_classes, label_smoothing=label_smoothing, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha
+        )
 
     def build_network(self) -> Classifier:
         """Build the classifier."""
@@ -101,68 +91,13 @@ class ClassificationTask(NetworkTask):
             return
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         data = compute_features(self.network, datamodule.feature_dataloader())
-        layer = fit_layer(data, self._known_layer(data), label_smoothing=self.label_smoothing)
+        layer = fit_layer(data, self._known_layer(data), label_smoothing=self.objective.label_smoothing)
         # Every process has fitted its own: the same but for the order that sums were taken in.
         layer = self.trainer.strategy.broadcast(layer)
         self.network.head.linear.load_state_dict(layer._asdict())
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Give the loss of a batch."""
-        images, targets = self.mixing(batch.images, batch.labels)
-        loss = F.cross_entropy(self.network(images), targets, label_smoothing=self.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
-        return loss
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Take the rows of a batch in: loss and metric from the same pass."""
-        logits = self.network(batch.images)
-        losses = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=self.label_smoothing)
-        self.mean_loss.update(losses, torch.ones_like(losses), batch.positions)
-        self.top_k.update(logits, batch.labels, batch.positions)
-
-    test_step = validation_step
-
-    def on_validation_epoch_start(self) -> None:
-        """Take the time."""
-        self._start = time.perf_counter()
-
-    on_test_epoch_start = on_validation_epoch_start
-
-    def on_validation_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("test")
 
     def _known_layer(self, data: Features) -> LinearLayer:
         linear, source = self.network.head.linear, self.hparams.get("backbone_weights")
         if self.hparams.get("weights") is not None:
             return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
         return nearest_rows(data, linear.out_features, read_weights(source) if source else None)
-
-    def _conclude(self, split: str) -> None:
-        result = self.top_k.compute()
-        figures = {
-            "loss": float(self.mean_loss.compute()),
-            "top1": float(result.top1),
-            "top5": float(result.top5),
-            "ece": float(result.ece),
-        }
-        for name, figure in figures.items():
-            # Every process has the same figures; their maximum is exact, which their mean is not.
-            self.log(f"{split}/{name}", figure, prog_bar=True, sync_dist=True, reduce_fx="max")
-        names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
-        per_class = zip(names, result.per_class_top1.tolist(), strict=True)
-        pairs = confused_pairs(result.labels, result.predicted, len(names), NUM_PAIRS)
-        details = {
-            "confusions": [
-                {"label": names[label], "predicted": names[predicted], "images": count}
-                for label, predicted, count in pairs
-            ],
-            "images_per_second": result.num_images / (time.perf_counter() - self._start),
-        }
-        self.report = Report(figures, {name: {"top1": top1} for name, top1 in per_class}, result.num_images, details)
-        self.top_k.reset()
-        self.mean_loss.reset()

@@ -38,6 +38,10 @@ class CocoDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
+    def path(self, position: int) -> Path:
+        """Give the file of one picture."""
+        return self.images[position].path
+
     def __getitem__(self, key: SampleKey) -> Sample:
         """Give one picture.
 

@@ -1,20 +1,12 @@
 """Train and evaluate the detector."""
 
-from typing import Any, ClassVar, cast
-
-from torch import Tensor
+from typing import Any, ClassVar
 
 from mobilevision.backbone.padding import Padding
-from mobilevision.detection.boxes import decode_boxes
-from mobilevision.detection.details import describe
-from mobilevision.detection.loss import MultiboxLoss, multibox_loss
-from mobilevision.detection.metrics import CocoMeanAP
-from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
+from mobilevision.detection.objective import DetectionObjective
 from mobilevision.detection.ssdlite import PresetName, SSDLite, ssdlite_mobilenet_v2
-from mobilevision.detection.types import Batch, Detections, RawPredictions, ScoreFunction
+from mobilevision.detection.types import ScoreFunction
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.mean_loss import MeanLoss
-from mobilevision.training.report import Report
 from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 
@@ -48,6 +40,8 @@ class DetectionTask(NetworkTask):
 
     monitor: ClassVar[str] = "val/map"
 
+    shown: ClassVar[tuple[str, ...]] = ("loss", "map", "map_50")
+
     network: SSDLite
 
     def __init__(
@@ -74,12 +68,13 @@ class DetectionTask(NetworkTask):
     ) -> None:
         self.save_hyperparameters()
         super().__init__(**optimization)
-        self.score_threshold = score_threshold
-        self.iou_threshold = iou_threshold
-        self.max_per_class = max_per_class
-        self.max_per_image = max_per_image
-        self.mean_ap = CocoMeanAP(num_classes)
-        self.mean_loss = MeanLoss()
+        self.objective: DetectionObjective = DetectionObjective(
+            num_classes,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_per_class=max_per_class,
+            max_per_image=max_per_image,
+        )
 
     def build_network(self) -> SSDLite:
         """Build the detector."""
@@ -99,87 +94,3 @@ class DetectionTask(NetworkTask):
                 f"data.input_size must be that of the detector, {self.network.input_size}, got {size}: set one of "
                 "data.input_size and model.input_size"
             )
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Give the loss of a batch.
-
-        Raises:
-            ValueError: The loss is not finite; the message names the batch's images.
-        """
-        losses = self._losses(self.network(batch.images), batch)
-        # Nobody waits for it: matching and mining have asked the device before.
-        if not losses.total.isfinite():
-            raise ValueError(
-                f"train/loss must be finite, got {losses.total.item()} in batch {batch_index} of epoch "
-                f"{self.current_epoch}, images {', '.join(self._image_names(batch))}"
-            )
-        num_positives = losses.num_positives.sum().clamp(min=1)
-        parts = {
-            "train/localization": losses.localization.sum() / num_positives,
-            "train/classification": losses.classification.sum() / num_positives,
-        }
-        self.log("train/loss", losses.total, prog_bar=True, batch_size=len(batch.images))
-        self.log_dict(parts, batch_size=len(batch.images))
-        return losses.total
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Take the rows of a batch in: loss and metric from the same pass."""
-        predictions = self.network(batch.images)
-        losses = self._losses(predictions, batch)
-        self.mean_loss.update(losses.localization + losses.classification, losses.num_positives, batch.positions)
-        self.mean_ap.update(batch.positions, self._detect(predictions, batch), batch.truths)
-
-    test_step = validation_step
-
-    def on_validation_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("test")
-
-    def _losses(self, predictions: RawPredictions, batch: Batch) -> MultiboxLoss:
-        return multibox_loss(
-            predictions,
-            batch.boxes,
-            batch.labels,
-            self.network.anchors,
-            score_function=self.network.score_function,
-        )
-
-    def _image_names(self, batch: Batch) -> list[str]:
-        # The set that the positions count in; like the batches it is the data module's own.
-        images = cast(Any, self.trainer.train_dataloader).dataset.images
-        return [str(images[position].path) for position in batch.positions.tolist()]
-
-    def _detect(self, predictions: RawPredictions, batch: Batch) -> tuple[Detections, ...]:
-        selected = select_detections(
-            decode_boxes(predictions.offsets, self.network.anchors),
-            self.network.scores(predictions.logits),
-            score_threshold=self.score_threshold,
-            iou_threshold=self.iou_threshold,
-            max_per_class=self.max_per_class,
-            max_per_image=self.max_per_image,
-        )
-        size = self.network.input_size
-        return rescale_detections(clip_detections(selected, size), batch.sizes, size)
-
-    def _conclude(self, split: str) -> None:
-        measured = self.mean_ap.compute()
-        coco = measured.coco
-        figures = {"loss": float(self.mean_loss.compute()), **coco.figures}
-        for name, figure in figures.items():
-            # Every process has the same figures; their maximum is exact, which their mean is not.
-            shown = name in ("loss", "map", "map_50")
-            self.log(f"{split}/{name}", figure, prog_bar=shown, sync_dist=True, reduce_fx="max")
-        names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
-        columns = zip(names, coco.map_per_class, coco.map_50_per_class, strict=True)
-        self.report = Report(
-            figures=figures,
-            per_class={name: {"map": mean_ap, "map_50": ap_50} for name, mean_ap, ap_50 in columns},
-            num_images=coco.num_images,
-            details=describe(measured, names),
-        )
-        self.mean_ap.reset()
-        self.mean_loss.reset()

@@ -51,6 +51,8 @@ class MaskDataModule(ImageDataModule):
             ``eval_protocol`` is unknown.
     """
 
+    train_set: MaskedPictures
+
     def __init__(
         self,
         *,

@@ -158,7 +158,7 @@ class DeepLabV3(ImageNetwork):
 
     def predict_coarse(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Give the logits at the output stride, for those who interpolate them to a size of their own."""
-        logits: Tensor = self.head(*self.extract_feat(images))
+        logits: Tensor = self.run_head(images)
         return logits
 
     def extract_feat(

@@ -102,6 +102,10 @@ class MaskedPictures(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def path(self, position: int) -> Path:
+        """Give the file of one picture."""
+        return self.pairs[position].image
+
     def __getitem__(self, key: SampleKey) -> Sample:
         """Read one sample.
 

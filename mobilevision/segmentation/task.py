@@ -10,14 +10,8 @@ from torch import Tensor
 from mobilevision.backbone.padding import Padding
 from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.deeplabv3 import DeepLabV3, Head, deeplabv3_mobilenet_v2
-from mobilevision.segmentation.geometry import pick_classes, restore_logits
-from mobilevision.segmentation.loss import segmentation_loss
-from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU
 from mobilevision.segmentation.multi_scale import average_probabilities, running_at
-from mobilevision.segmentation.protocol import describe_protocol
-from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol
-from mobilevision.training.mean_loss import MeanLoss
-from mobilevision.training.report import Report
+from mobilevision.segmentation.objective import SegmentationObjective
 from mobilevision.training.start import set_options
 from mobilevision.training.task import NetworkTask
 
@@ -61,6 +55,8 @@ class SegmentationTask(NetworkTask):
 
     monitor: ClassVar[str] = "val/miou"
 
+    shown: ClassVar[tuple[str, ...]] = ("miou",)
+
     network: DeepLabV3
 
     def __init__(
@@ -91,7 +87,6 @@ class SegmentationTask(NetworkTask):
         if class_balance < 0:
             raise ValueError(f"class_balance must be at least 0, got {class_balance}")
         self.class_balance = class_balance
-        self.class_weights: Tensor | None = None
         trained_at = self.network.backbone.output_stride
         self.eval_output_stride = trained_at if eval_output_stride is None else eval_output_stride
         if self.eval_output_stride not in (8, 16, 32):
@@ -100,10 +95,9 @@ class SegmentationTask(NetworkTask):
         if not self.eval_scales or min(self.eval_scales) <= 0:
             raise ValueError(f"eval_scales must be one or more factors above 0, got {eval_scales}")
         self.eval_flip = eval_flip
-        self.eval_pixels: tuple[EvalProtocol, int] = ("original", input_size)
-        self.mean_iou = MeanIoU(num_classes)
-        self.mean_boundary_f = MeanBoundaryF(num_classes)
-        self.mean_loss = MeanLoss()
+        self.objective: SegmentationObjective = SegmentationObjective(
+            num_classes, output_stride=self.eval_output_stride, scales=self.eval_scales, flip=eval_flip
+        )
 
     def build_network(self) -> DeepLabV3:
         """Build the segmenter."""
@@ -113,40 +107,14 @@ class SegmentationTask(NetworkTask):
         """Count the classes of the training masks and weigh them."""
         if self.class_balance:
             counts = self.trainer.datamodule.count_classes()  # type: ignore[attr-defined]
-            self.class_weights = balance_classes(counts, self.class_balance).to(self.device)
+            self.objective.class_weights = balance_classes(counts, self.class_balance).to(self.device)
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Give the loss of a batch."""
-        loss = segmentation_loss(self.network.predict_coarse(batch.images), batch.masks, self.class_weights).total
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
-        return loss
-
-    def validation_step(self, batch: EvalBatch, batch_index: int) -> None:
-        """Take the rows of a batch in: loss and metrics from the same passes, at the size of each mask."""
-        input_size = batch.images.shape[-1]
-        self.eval_pixels = (batch.protocol, input_size)
-        with running_at(self.network, self.eval_output_stride):
-            maps = self._predict(batch.images)
-        for coarse, mask, position in zip(maps, batch.masks, batch.positions[:, None], strict=True):
-            logits = restore_logits(coarse, input_size, (mask.shape[0], mask.shape[1]))
-            loss = segmentation_loss(logits[None], mask[None])
-            self.mean_loss.update(loss.sums, loss.num_pixels, position)
-            predicted = pick_classes(logits)
-            self.mean_iou.update([predicted], [mask], position)
-            self.mean_boundary_f.update([predicted], [mask], position)
-
-    test_step = validation_step
-
-    def on_validation_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Measure and log the whole set."""
-        self._conclude("test")
-
-    def _predict(self, images: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
+    def predict_for_measurement(self, images: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
         """Give logits at the output stride, or those of the mean over several passes at the size of the images."""
+        with running_at(self.network, self.eval_output_stride):
+            return self._look(images)
+
+    def _look(self, images: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
         if self.eval_scales == (1.0,) and not self.eval_flip:
             return self.network.predict_coarse(images)
         means = [
@@ -154,35 +122,3 @@ class SegmentationTask(NetworkTask):
         ]
         # Their softmax gives the probabilities back.
         return torch.cat(means).clamp_(min=torch.finfo(torch.float32).tiny).log_()
-
-    def _conclude(self, split: str) -> None:
-        result, boundary_f = self.mean_iou.compute(), self.mean_boundary_f.compute()
-        figures = {
-            "loss": float(self.mean_loss.compute()),
-            "miou": float(result.iou.miou),
-            "miou_voc": float(result.iou.miou_voc),
-            "pixel_accuracy": float(result.iou.pixel_accuracy),
-            "boundary_f": float(boundary_f.mean),
-        }
-        for name, figure in figures.items():
-            # Every process has the same figures; their maximum is exact, which their mean is not.
-            self.log(f"{split}/{name}", figure, prog_bar=name == "miou", sync_dist=True, reduce_fx="max")
-        names = self.network.class_names or tuple(map(str, range(self.network.num_classes)))
-        per_class = zip(names, result.iou.per_class.tolist(), boundary_f.per_class.tolist(), strict=True)
-        protocol, size = self.eval_pixels
-        self.report = Report(
-            figures,
-            {name: {"iou": iou, "boundary_f": score} for name, iou, score in per_class},
-            result.num_images,
-            {
-                "protocol": describe_protocol(
-                    protocol,
-                    input_size=size,
-                    output_stride=self.eval_output_stride,
-                    scales=self.eval_scales,
-                    flip=self.eval_flip,
-                )
-            },
-        )
-        for metric in (self.mean_iou, self.mean_boundary_f, self.mean_loss):
-            metric.reset()

@@ -1,8 +1,8 @@
 """What the data modules of all tasks share: loaders that are reproducible and can be resumed."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
@@ -12,6 +12,15 @@ from mobilevision.training.loader import ResumableLoader
 from mobilevision.training.sampling import EpochSampler
 
 Collate = Callable[[list[Any]], Any]
+
+
+class PictureSet(Protocol):
+    """What is trained on."""
+
+    def __len__(self) -> int: ...
+
+    def path(self, position: int) -> Path:
+        """Give the file of one picture."""
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -26,6 +35,7 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     class_names: tuple[str, ...] = ()
+    train_set: PictureSet
     input_size: int | None = None
     """The side of the pictures in pixels, where all have the same."""
 
@@ -58,6 +68,10 @@ class ImageDataModule(L.LightningDataModule):
         if broken:
             rank_zero_warn(f"skipped {len(broken)} of {len(paths)} pictures: {'; '.join(sorted(broken.values()))}")
         return [path for path in paths if str(path) not in broken]
+
+    def name_pictures(self, positions: Sequence[int]) -> list[str]:
+        """Name pictures of the training set by their places in it."""
+        return [str(self.train_set.path(position)) for position in positions]
 
     def state_dict(self) -> dict[str, Any]:
         """Say where training stands in its epoch."""

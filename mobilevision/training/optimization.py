@@ -1,7 +1,7 @@
 """Optimizers, weight decay and learning-rate schedules of the recipes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, assert_never
 
 import torch
@@ -24,23 +24,23 @@ TF_RMSPROP_EPS = 1.0
 
 
 def parameter_groups(
-    network: nn.Module, weight_decay: float, *, apart: nn.Module | None = None
+    network: nn.Module, weight_decay: float, *, rates: Mapping[nn.Module, float] | None = None
 ) -> list[dict[str, Any]]:
     """Split the parameters: weights that decay, and norms, biases and depthwise filters that do not.
 
     Args:
         network: Parameters that take no gradient are left out.
         weight_decay: Of those that decay.
-        apart: A part of ``network`` whose parameters get groups of their own, in front of the others.
+        rates: Factors on the learning rate of parts of ``network``, which get groups of their own.
 
     Returns:
-        Groups for an optimizer; ``apart`` in each says whether it is of that part.
+        Groups for :func:`make_optimizer`; ``rate`` in each is the factor.
 
     Reference: TensorFlow's recipe of the paper regularises plain convolutions and the classifier's weight only.
     """
-    inside = set() if apart is None else set(apart.modules())
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {
-        (part, decays): [] for part in (True, False) for decays in (True, False)
+    parts = {module: part for part in rates or {} for module in part.modules()}
+    groups: dict[tuple[nn.Module | None, bool], list[nn.Parameter]] = {
+        (part, decays): [] for part in (*(rates or {}), None) for decays in (True, False)
     }
     for module in network.modules():
         depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
@@ -48,16 +48,20 @@ def parameter_groups(
             if not parameter.requires_grad:
                 continue
             decays = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear) and not depthwise
-            groups[module in inside, decays].append(parameter)
+            groups[parts.get(module), decays].append(parameter)
     return [
-        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "apart": part}
+        {
+            "params": parameters,
+            "weight_decay": weight_decay if decays else 0.0,
+            "rate": 1.0 if part is None else (rates or {})[part],
+        }
         for (part, decays), parameters in groups.items()
         if parameters
     ]
 
 
 def make_optimizer(
-    name: OptimizerName, groups: list[dict[str, Any]], *, learning_rate: float, momentum: float, apart_rate: float = 1.0
+    name: OptimizerName, groups: list[dict[str, Any]], *, learning_rate: float, momentum: float
 ) -> Optimizer:
     """Make an optimizer.
 
@@ -67,12 +71,11 @@ def make_optimizer(
         groups: As :func:`parameter_groups` gives them.
         learning_rate: The base rate.
         momentum: Of sgd and rmsprop; adamw keeps its own betas.
-        apart_rate: The factor on the rate of the part that stands apart.
 
     Raises:
         ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
     """
-    groups = [{**group, "lr": learning_rate * (apart_rate if group["apart"] else 1.0)} for group in groups]
+    groups = [{**group, "lr": learning_rate * group["rate"]} for group in groups]
     match name:
         case "sgd":
             return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import lightning as L
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.training.objective import Objective
 from mobilevision.training.optimization import (
     OptimizerName,
     ScheduleName,
@@ -34,8 +36,8 @@ SOURCES = frozenset({"weights", "backbone_weights"})
 class NetworkTask(L.LightningModule):
     """Train and evaluate one network.
 
-    A subclass takes scalars, calls :meth:`save_hyperparameters`, and implements :meth:`build_network` and the
-    steps, and sets ``report``. It logs ``train/loss``, ``val/loss`` and the figure it is monitored by.
+    A subclass takes scalars, calls :meth:`save_hyperparameters`, implements :meth:`build_network` and sets the
+    ``objective``, which says what the loss is and what is measured.
 
     Options of the network that are None are those of the weights that it starts from, and without weights those that
     its function has by default. The saved hyper-parameters say what was built, and a checkpoint is read without the
@@ -63,7 +65,11 @@ class NetworkTask(L.LightningModule):
     monitor: ClassVar[str]
     """The logged figure that says which checkpoint is best; larger is better."""
 
+    shown: ClassVar[tuple[str, ...]] = ("loss",)
+    """The figures that a progress bar has room for."""
+
     network: ImageNetwork
+    objective: Objective
     report: Report | None = None
     """What the last validation or test found."""
 
@@ -182,19 +188,75 @@ class NetworkTask(L.LightningModule):
         step = (self._seed, self.global_rank, self.current_epoch, batch_idx)
         torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1)[0]))
 
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Give the loss of a batch.
+
+        Raises:
+            ValueError: It is not finite; the message names the batch's pictures.
+        """
+        batch = self.objective.prepare(batch)
+        loss = self.objective.loss(self.network, self.network.run_head(batch.images), batch)
+        # Nobody waits for it: the step has asked the device before, or is about to.
+        if not loss.total.isfinite():
+            names = self.trainer.datamodule.name_pictures(batch.positions.tolist())  # type: ignore[attr-defined]
+            raise ValueError(self.describe_not_finite(loss.total, batch_index, names))
+        self.log("train/loss", loss.total, prog_bar=True, batch_size=len(batch.images))
+        self.log_dict({f"train/{name}": part for name, part in loss.parts.items()}, batch_size=len(batch.images))
+        return loss.total
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Take the rows of a batch in: loss and metrics from the same pass."""
+        self.objective.measure(self.network, self.predict_for_measurement(batch.images), batch)
+
+    test_step = validation_step
+
+    def predict_for_measurement(self, images: Tensor) -> Any:
+        """Give what the objective measures."""
+        return self.network.run_head(images)
+
+    def on_validation_epoch_start(self) -> None:
+        """Get ready for the set."""
+        self.objective.begin()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure and log the whole set."""
+        self._conclude("test")
+
+    def make_report(self) -> Report:
+        """Measure the whole set."""
+        return self.objective.conclude(names_of(self.network))
+
+    def describe_not_finite(self, loss: Tensor, batch_index: int, names: Sequence[str]) -> str:
+        """Say which step had a loss that is not finite, and which pictures were in it."""
+        return (
+            f"train/loss must be finite, got {loss.item()} in batch {batch_index} of epoch {self.current_epoch}, "
+            f"images {', '.join(names)}"
+        )
+
+    def _conclude(self, split: str) -> None:
+        self.report = self.make_report()
+        for name, figure in self.report.figures.items():
+            # Every process has the same figures; their maximum is exact, which their mean is not.
+            self.log(f"{split}/{name}", figure, prog_bar=name in self.shown, sync_dist=True, reduce_fx="max")
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimizer and its schedule over the whole run.
 
         Raises:
             ValueError: The run has no end, so that a schedule to its end cannot be made.
         """
-        backbone = self.network.backbone if self.backbone_rate != 1.0 or self.frozen_epochs else None
+        rates = self.part_rates()
         optimizer = make_optimizer(
             self.optimizer,
-            parameter_groups(self.network, self.weight_decay, apart=backbone),
+            parameter_groups(self.trained_modules(), self.weight_decay, rates=rates),
             learning_rate=self.learning_rate,
             momentum=self.momentum,
-            apart_rate=self.backbone_rate,
         )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
@@ -208,9 +270,18 @@ class NetworkTask(L.LightningModule):
             decay=self.decay,
         )
         later = start_later(factor, self.frozen_epochs * steps_per_epoch)
-        factors = [later if group["apart"] else factor for group in optimizer.param_groups]
+        backbone = set(self.network.backbone.parameters())
+        factors = [later if group["params"][0] in backbone else factor for group in optimizer.param_groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def trained_modules(self) -> nn.Module:
+        """Give all that has parameters to train."""
+        return self.network
+
+    def part_rates(self) -> dict[nn.Module, float]:
+        """Give the factors on the learning rate of parts that have one of their own."""
+        return {self.network.backbone: self.backbone_rate}
 
     def _backbone_is_frozen(self) -> bool:
         return self.backbone_rate == 0 or self.current_epoch < self.frozen_epochs
@@ -244,3 +315,8 @@ class NetworkTask(L.LightningModule):
         self.network.class_names = card.class_names
         take_pixel_options(self.network, card)
         self._started = self._untrained = None
+
+
+def names_of(network: ImageNetwork) -> tuple[str, ...]:
+    """Give the names of a network's classes, or their numbers where it has none."""
+    return network.class_names or tuple(map(str, range(network.num_classes)))

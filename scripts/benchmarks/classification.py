@@ -55,8 +55,8 @@ def our_step(batch_size: int, *, mixed: bool) -> Callable[[], float]:
     def step() -> float:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            pixels, targets = task.mixing(images, labels)
-            loss = F.cross_entropy(task.network(pixels), targets, label_smoothing=task.label_smoothing)
+            pixels, targets = task.objective.mixing(images, labels)
+            loss = F.cross_entropy(task.network(pixels), targets, label_smoothing=task.objective.label_smoothing)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -134,7 +134,7 @@ def validation_shares(images: str, batch_size: int) -> dict[str, float]:
             before = time.perf_counter()
             logits = task.network(batch.images)
             inside += time.perf_counter() - before
-            task.top_k.update(logits, batch.labels, batch.positions)
-        task.top_k.compute()
+            task.objective.top_k.update(logits, batch.labels, batch.positions)
+        task.objective.top_k.compute()
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "network": inside, "share": 1 - inside / seconds}

@@ -127,8 +127,8 @@ def test_an_image_that_comes_twice_counts_once(settle):
     for rows in ([0, 1], [1]):
         task.validation_step(Batch(*(column[rows] for column in batch)), 0)
     expected = F.cross_entropy(task.network(images), batch.labels, label_smoothing=0.1)
-    torch.testing.assert_close(task.mean_loss.compute(), expected)
-    assert task.top_k.compute().num_images == 2
+    torch.testing.assert_close(task.objective.mean_loss.compute(), expected)
+    assert task.objective.top_k.compute().num_images == 2
 
 
 def test_the_report_names_what_is_taken_for_what(root):
@@ -149,7 +149,7 @@ def test_label_smoothing_spreads_a_share_of_the_label(settle):
     scores = task.network(batch.images).softmax(dim=1)[0].tolist()
     task.validation_step(batch, 0)
     expected = -(0.9 * math.log(scores[0]) + 0.1 * math.log(scores[1]))
-    assert task.mean_loss.compute().item() == pytest.approx(expected, rel=1e-4)
+    assert task.objective.mean_loss.compute().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_mixed_batch_is_learned_with_its_mixed_labels_and_the_step_alone_decides_how(root):
@@ -159,7 +159,7 @@ def test_a_mixed_batch_is_learned_with_its_mixed_labels_and_the_step_alone_decid
         task = make_task(mixup_alpha=0.5, cutmix_alpha=0.5, dropout=0.0)
         make_trainer(root, each, max_epochs=3).fit(task, make_data(root))
     assert losses[0].losses == pytest.approx(losses[1].losses, rel=1e-4)
-    images, targets = task.mixing(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.tensor([0, 1]))
+    images, targets = task.objective.mixing(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.tensor([0, 1]))
     assert (images.dtype, targets.shape) == (torch.float32, (2, 2))
 
 

@@ -112,7 +112,11 @@ def test_the_report_is_what_pycocotools_protocol_makes_of_the_detections(coco, t
     detections = []
     for batch in data.val_dataloader():
         with torch.inference_mode():
-            images = zip(batch.positions.tolist(), task._detect(task.network(batch.images), batch), strict=True)
+            images = zip(
+                batch.positions.tolist(),
+                task.objective._detect(task.network, task.network(batch.images), batch),
+                strict=True,
+            )
         for position, (boxes, scores, labels) in images:
             corners = boxes.double()
             sides = corners[:, 2:] - corners[:, :2]

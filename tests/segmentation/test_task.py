@@ -78,8 +78,8 @@ def test_rare_classes_weigh_more_in_training_and_as_much_as_all_in_validation(ro
     data, task = make_data(root), make_task(class_balance=0.5)
     make_trainer(tmp_path, max_steps=1, limit_val_batches=1).fit(task, data)
     counts = data.count_classes()
-    assert torch.equal(task.class_weights, balance_classes(counts, 0.5))
-    assert task.class_weights[counts.argmin()] > 1 > task.class_weights[counts.argmax()]
+    assert torch.equal(task.objective.class_weights, balance_classes(counts, 0.5))
+    assert task.objective.class_weights[counts.argmin()] > 1 > task.objective.class_weights[counts.argmax()]
     plain = make_task()
     plain.load_state_dict(task.state_dict())
     validated = [make_trainer(tmp_path).validate(each, data, verbose=False)[0]["val/loss"] for each in (task, plain)]
@@ -181,11 +181,11 @@ def test_an_image_that_comes_twice_counts_once():
     images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
     masks = tuple(torch.randint(0, 3, (SIZE, 20), dtype=torch.uint8) for _ in range(2))
     task.validation_step(EvalBatch(images, masks, torch.tensor([0, 1])), 0)
-    once = task.mean_iou.compute(), task.mean_loss.compute()
+    once = task.objective.mean_iou.compute(), task.objective.mean_loss.compute()
     task.validation_step(EvalBatch(images[1:], masks[1:], torch.tensor([1])), 1)
-    assert task.mean_iou.compute().num_images == 2
-    assert torch.equal(task.mean_iou.compute().iou.per_class, once[0].iou.per_class)
-    assert task.mean_loss.compute() == once[1]
+    assert task.objective.mean_iou.compute().num_images == 2
+    assert torch.equal(task.objective.mean_iou.compute().iou.per_class, once[0].iou.per_class)
+    assert task.objective.mean_loss.compute() == once[1]
 
 
 def test_masks_of_255_only_train_on_nothing_and_have_no_figure(root):
@@ -193,8 +193,8 @@ def test_masks_of_255_only_train_on_nothing_and_have_no_figure(root):
     images = torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
     mask = torch.full((SIZE, SIZE), IGNORE_INDEX, dtype=torch.uint8)
     task.validation_step(EvalBatch(images, (mask,), torch.tensor([0])), 0)
-    assert task.mean_loss.compute() == 0.0
-    assert math.isnan(task.mean_iou.compute().iou.miou)
+    assert task.objective.mean_loss.compute() == 0.0
+    assert math.isnan(task.objective.mean_iou.compute().iou.miou)
 
 
 def test_another_number_of_classes_is_refused(root):

@@ -1,7 +1,7 @@
 """A network, a task and data small enough to train in a test."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, default_collate
 from mobilevision.backbone import MobileNetV2, Normalization
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.training.objective import Loss, Objective
+from mobilevision.training.report import Report
 from mobilevision.training.sampling import SampleKey, sample_seed
 from mobilevision.training.task import NetworkTask
 
@@ -43,19 +45,45 @@ class NoiseSet(Dataset):
         return NoiseBatch(noise + 100 * label, torch.tensor(label), torch.tensor(key.sample))
 
 
+class TinyHead(nn.Module):
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.2)
+        self.linear = nn.Linear(in_channels, num_classes)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.linear(self.dropout(feature.mean((2, 3))))
+
+
 class TinyClassifier(ImageNetwork):
+    taps = ("stage7",)
+
     def __init__(self, num_classes: int, width_mult: float = 0.1) -> None:
         options = {"num_classes": num_classes, "width_mult": width_mult}
         backbone = MobileNetV2(width_mult=width_mult, last=False)
         super().__init__(backbone, Normalization(), input_size=32, model_name="tiny", options=options)
-        self.dropout = nn.Dropout(0.2)
-        self.classifier = nn.Linear(backbone.feature_info["stage7"].channels, num_classes)
+        self.head = TinyHead(backbone.feature_info["stage7"].channels, num_classes)
 
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (self.backbone(self.normalization(images), ("stage7",))["stage7"],)
+        return self.compute_taps(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classifier(self.dropout(self.extract_feat(images)[0].mean((2, 3))))
+        return self.run_head(images)
+
+
+class TinyObjective(Objective):
+    def begin(self) -> None:
+        self.right: list[Tensor] = []
+
+    def loss(self, network: TinyClassifier, predictions: Tensor, batch: NoiseBatch) -> Loss:
+        return Loss(F.cross_entropy(predictions, batch.labels))
+
+    def measure(self, network: TinyClassifier, predictions: Tensor, batch: NoiseBatch) -> None:
+        self.right.append((predictions.argmax(1) == batch.labels).float())
+
+    def conclude(self, class_names: Sequence[str]) -> Report:
+        right = torch.cat(self.right)
+        return Report({"top1": float(right.mean())}, {}, len(right))
 
 
 class TinyTask(NetworkTask):
@@ -65,18 +93,10 @@ class TinyTask(NetworkTask):
         self.num_classes = num_classes
         super().__init__(**options)
         self.save_hyperparameters()
+        self.objective = TinyObjective()
 
     def build_network(self) -> TinyClassifier:
         return TinyClassifier(self.num_classes)
-
-    def training_step(self, batch: NoiseBatch, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self.network(batch.images), batch.labels)
-        self.log("train/loss", loss)
-        return loss
-
-    def validation_step(self, batch: NoiseBatch, batch_idx: int) -> None:
-        right = (self.network(batch.images).argmax(1) == batch.labels).float().mean()
-        self.log("val/top1", right, batch_size=len(batch.labels), sync_dist=True)
 
 
 class TinyData(ImageDataModule):

@@ -37,7 +37,7 @@ def test_convolutions_and_linear_weights_decay_and_nothing_else() -> None:
     decayed, free = parameter_groups(network, 0.1)
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0.0
-    assert names(network, decayed) == {"conv.weight", "grouped.weight", "grey.weight", "head.linear.weight"}
+    assert names(network, decayed) == {"conv.weight", "grouped.weight", "grey.weight", "linear.weight"}
     assert names(network, free) == {
         *(f"{layer}.bias" for layer in ("conv", "depthwise", "grouped", "grey", "linear", "norm")),
         "norm.weight",
@@ -64,13 +64,19 @@ def test_frozen_parameters_are_in_no_group() -> None:
 
 def test_a_part_that_stands_apart_has_groups_and_a_rate_of_its_own() -> None:
     network = nn.ModuleDict({"backbone": small_network(), "head": nn.Linear(4, 2)})
-    groups = parameter_groups(network, 0.1, apart=network["backbone"])
-    assert [(group["apart"], group["weight_decay"]) for group in groups] == [
-        (True, 0.1), (True, 0.0), (False, 0.1), (False, 0.0),
+    groups = parameter_groups(network, 0.1, rates={network["backbone"]: 0.25})
+    assert [(group["rate"], group["weight_decay"]) for group in groups] == [
+        (0.25, 0.1), (0.25, 0.0), (1.0, 0.1), (1.0, 0.0),
     ]  # fmt: skip
     assert names(network, groups[2]) | names(network, groups[3]) == {"head.weight", "head.bias"}
-    optimizer = make_optimizer("sgd", groups, learning_rate=0.5, momentum=0.9, apart_rate=0.25)
+    optimizer = make_optimizer("sgd", groups, learning_rate=0.5, momentum=0.9)
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125, 0.5, 0.5]
+
+
+def test_every_part_has_its_own_rate() -> None:
+    network = nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2), "rest": nn.Linear(2, 2)})
+    groups = parameter_groups(network, 0.0, rates={network["first"]: 0.1, network["second"]: 0.2})
+    assert [group["rate"] for group in groups] == [0.1, 0.1, 0.2, 0.2, 1.0, 1.0]
 
 
 def test_a_schedule_that_starts_later_is_zero_until_then() -> None:

@@ -81,7 +81,7 @@ def test_frozen_parts_stay_as_they_are(make_trainer, tiny_task, tiny_data) -> No
     before = {name: parameter.clone() for name, parameter in task.network.named_parameters()}
     make_trainer(max_steps=3, limit_val_batches=0).fit(task, tiny_data())
     changed = {name for name, parameter in task.network.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == {"classifier.weight", "classifier.bias"}
+    assert changed == {"head.linear.weight", "head.linear.bias"}
 
 
 def state_by_epoch(task, data, make_trainer, **options):
@@ -103,14 +103,14 @@ def changed_parts(before, after):
 def test_a_backbone_with_rate_zero_is_left_as_it_is_with_its_statistics(make_trainer, tiny_task, tiny_data) -> None:
     task = tiny_task(learning_rate=0.1, backbone_rate=0.0)
     states = state_by_epoch(task, tiny_data(), make_trainer)
-    assert changed_parts(states[0], states[2]) == {"classifier"}
+    assert changed_parts(states[0], states[2]) == {"head"}
 
 
 def test_a_backbone_is_frozen_for_the_first_epochs_only(make_trainer, tiny_task, tiny_data) -> None:
     task = tiny_task(learning_rate=0.1, frozen_epochs=1)
     states = state_by_epoch(task, tiny_data(), make_trainer)
-    assert changed_parts(states[0], states[1]) == {"classifier"}
-    assert changed_parts(states[1], states[2]) == {"backbone", "classifier"}
+    assert changed_parts(states[0], states[1]) == {"head"}
+    assert changed_parts(states[1], states[2]) == {"backbone", "head"}
 
 
 def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) -> None:
@@ -136,7 +136,7 @@ def test_a_task_starts_from_the_weights_it_is_given(tiny_task, tmp_path) -> None
     backbone_only = tiny_task(backbone_weights=str(tmp_path / "a.safetensors")).network.state_dict()
     for name, tensor in source.network.state_dict().items():
         assert torch.equal(all_of_it[name], tensor)
-        assert torch.equal(backbone_only[name], tensor) == (not name.startswith("classifier"))
+        assert torch.equal(backbone_only[name], tensor) == (not name.startswith("head"))
 
 
 def test_the_network_is_channels_last(tiny_task) -> None:
@@ -164,11 +164,11 @@ def test_a_checkpoint_of_averaged_weights_gives_the_average(make_trainer, tiny_t
     trainer.fit(tiny_task(learning_rate=0.1), tiny_data())
     first, second = (
         torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)["current_model_state"][
-            "network.classifier.weight"
+            "network.head.linear.weight"
         ]
         for step in (1, 2)
     )
-    average = read_weights(tmp_path / "step=2.ckpt").tensors["classifier.weight"]
+    average = read_weights(tmp_path / "step=2.ckpt").tensors["head.linear.weight"]
     assert not torch.allclose(first, second)
     torch.testing.assert_close(average, 0.75 * first + 0.25 * second)
 
