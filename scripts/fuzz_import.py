@@ -97,11 +97,12 @@ def fuzz(path: Path, num_flips: int, seed: int) -> bool:
             if wrong:
                 print(f"{path.name}, {name}: {wrong}")
             readings.append(reading._replace(wrong=wrong))
-    num_refused = sum(reading.refused for reading in readings)
-    most = max(reading.memory for reading in readings)
+    refused, others = ([each.memory / len(data) for each in readings if each.refused == kind] for kind in (True, False))
+    slowest = max(reading.seconds for reading in readings)
     print(
-        f"{path.name:40} {len(readings)} damaged, {num_refused} refused, at most {most / len(data):.1f} times the file "
-        f"(undamaged {whole.memory / len(data):.1f}), slowest {max(reading.seconds for reading in readings):.2f} s"
+        f"{path.name:40} {len(readings)} damaged, {len(refused)} refused at {max(refused, default=0):.1f} times the "
+        f"file at most, others read at {max(others, default=0):.1f} (undamaged {whole.memory / len(data):.1f}), "
+        f"slowest {slowest:.2f} s"
     )
     return not any(reading.wrong for reading in readings) and not whole.refused
 

@@ -40,6 +40,7 @@ TRAINER_DEFAULTS = {
 SEED = 0
 TERMINATED = 143
 
+NO_TYPE_FITS = "Does not validate against any of the Union subtypes"
 WRONG_CLASS_ARGUMENT = re.compile(
     r'^Parser key "(?P<key>\w+)":.*Problem with given class_path \'(?:\w+\.)*(?P<owner>\w+)\':\s*(?P<problem>.*?)'
     r"\s*(?:- Expected a <class 'NoneType'>.*)?$",
@@ -149,6 +150,10 @@ def plain_errors() -> Iterator[None]:
         yield
     except (ArgumentError, MisconfigurationException) as error:
         raise ValueError(explain(str(error))) from error
+    except ValueError as error:
+        # What a class itself says is wrong, without the list of all types that were tried and all its arguments.
+        said = error.__cause__
+        raise said if said is not None and str(error).startswith(NO_TYPE_FITS) else error from None
     except SIGTERMException as error:
         raise SystemExit(TERMINATED) from error
     except SystemExit as error:

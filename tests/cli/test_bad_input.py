@@ -161,6 +161,18 @@ def test_a_wrong_option(option, parts, setups, run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--model.width_mult", "-1"), "width_mult must be above 0, got -1.0"),
+        (("--model.weights", "nowhere.pth"), "weights file not found: nowhere.pth"),
+    ],
+)
+def test_what_a_class_refuses_is_said_and_nothing_else(option, said, setups, run, tmp_path):
+    outcome = run("fit", *setups["classification"].options(tmp_path / "out", *option))
+    assert outcome.err == f"mobilevision: error: {said}\n"
+
+
 def test_an_unknown_key_in_a_configuration_file(setups, run, tmp_path):
     config = yaml.safe_load(setups["detection"].config.read_text())
     config["trainer"]["epochs"] = 3
