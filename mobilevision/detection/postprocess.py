@@ -209,7 +209,9 @@ def _overlapping(
     """Find the pairs that overlap among those that are related."""
     threshold = _round_down(iou_threshold)
     if int(related.sum()) * MANY_PAIRS > related.numel():
-        return (related & (pairwise_iou(first.boxes, second.boxes) > threshold)).nonzero(as_tuple=True)
+        related = related & (pairwise_iou(first.boxes, second.boxes) > threshold)
+        images, rows, columns = related.nonzero(as_tuple=True)
+        return images, rows, columns
     # Of many classes few pairs are of one class.
     images, rows, columns = related.nonzero(as_tuple=True)
     overlaps = pairwise_iou(first.boxes[images, rows, None], second.boxes[images, columns, None]).flatten()
