@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import coco_eval, loader, matching_and_loss, postprocess, training_step
-from benchmarks.interleaved import run_interleaved, summarize
+from benchmarks.interleaved import Make, run_interleaved, summarize
+from benchmarks.profiled import profile_step
 
 Rows = dict[str, dict[str, Any]]
 
@@ -33,6 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="set in COCO's layout, of JPEG files, for loader and selection")
     parser.add_argument("--weights", type=Path, help="a trained detector of COCO's classes, for the selection")
     parser.add_argument("--references", type=Path, help="npz of a person detector's outputs, for a stand-in of it")
+    parser.add_argument("--profile", action="store_true", help="say which operations our steps spend their time in")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()
 
@@ -44,7 +46,8 @@ def measure_training_step(given: argparse.Namespace) -> Rows:
     done = run_interleaved(sides, options, rounds=given.rounds, threads=given.threads)
     memory = {name: [float(side.peak_memory)] for name, side in done.items()}
     return {
-        "training_step": summarize(done["ours"].seconds, done["peer"].seconds),
+        "training_step": summarize(done["ours"].seconds, done["peer"].seconds)
+        | _profile(training_step.ours, options, given),
         "training_step_fp32": summarize(done["fp32"].seconds, done["peer"].seconds),
         "peak_memory": summarize(memory["ours"], memory["peer"]),
         "peak_memory_fp32": summarize(memory["fp32"], memory["peer"]),
@@ -85,7 +88,12 @@ def _measure(
     done = run_interleaved(sides, options, rounds=rounds or given.rounds, warmup=warmup, threads=given.threads)
     ours, peer = done["ours"], done["peer"]
     memory = {"memory": [ours.peak_memory, peer.peak_memory]}
-    return {name: summarize(ours.seconds, peer.seconds) | memory | {"results": part.compare(ours.result, peer.result)}}
+    row = summarize(ours.seconds, peer.seconds) | memory | {"results": part.compare(ours.result, peer.result)}
+    return {name: row | _profile(part.ours, options, given)}
+
+
+def _profile(make: Make, options: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    return {"profile": profile_step(make, options, threads=given.threads)} if given.profile else {}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Rows]] = {
@@ -108,6 +116,8 @@ def main() -> None:
             unit, scale = ("MiB", 2**20) if key.startswith("peak_memory") else ("s", 1)
             medians = f"ours {row['ours'] / scale:10.4f} {unit}, peer {row['peer'] / scale:10.4f} {unit}"
             print(f"{key:20} {medians}, ratio {row['ratio']:5.2f} ({low:.2f} to {high:.2f})", row.get("results", ""))
+            if "profile" in row:
+                print(" " * 20, ", ".join(f"{name} {share:.0%}" for name, share in row["profile"].items()))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
 

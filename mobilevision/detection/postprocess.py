@@ -9,11 +9,17 @@ from torch import Tensor
 from mobilevision.detection.boxes import clip_boxes, pairwise_iou
 from mobilevision.detection.types import PADDING, Detections, PaddedDetections
 
-BLOCK = 192
-"""Candidates that are looked at together: a block costs its square, and the first one or two mostly suffice."""
+BLOCK = 128
+"""Candidates that are looked at together: a block costs its square, and the first few mostly suffice."""
 
-FETCH = 512
+FETCH = 2048
 """Candidates that are sorted at first; eight times as many when they do not suffice."""
+
+PLACES = 4
+"""Candidates for each anchor that is looked at: one may be of several of many classes."""
+
+MANY_PAIRS = 8
+"""Where one in so many pairs is of one class, measuring all of them takes less time than picking those out."""
 
 INDEX_BITS = 32
 INDEX_MASK = (1 << INDEX_BITS) - 1
@@ -61,8 +67,7 @@ def select_detections(
     num_reached = int((~(best <= score_threshold)).sum(dim=1).amax()) if best.numel() else 0
     fetched = FETCH
     while True:
-        # Among many classes an anchor has several candidates.
-        num_places = num_reached if num_reached <= fetched else fetched // min(num_classes, 4)
+        num_places = min(num_reached, fetched // PLACES)
         ranked = _rank(scores, best, num_places, fetched, score_threshold, everywhere=num_places == num_reached)
         kept = _suppress(ranked, boxes, iou_threshold, max_per_class, max_per_image)
         if num_places == num_reached and ranked.shape[1] < fetched:
@@ -119,12 +124,14 @@ def _rank(
     """Sort candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
     num_anchors, num_classes = scores.shape[1:]
     bounds, places = best.topk(num_places, dim=1)
-    found = scores.gather(1, places[..., None].expand(-1, -1, num_classes))
+    first = torch.arange(len(scores), device=scores.device)[:, None] * num_anchors
+    # Row by row, which gather would do number by number.
+    found = scores.flatten(0, 1).index_select(0, (places + first).flatten()).view(*places.shape, num_classes)
     # What is not above all that was left out may come later than some of it.
     above = found > score_threshold if everywhere else found > bounds[:, -1:, None].clamp(min=score_threshold)
     # Few are candidates, as a rule: from here on there is nothing else.
     images, rows, classes = above.nonzero(as_tuple=True)
-    keys = _sort_keys(found[above], classes * num_anchors + places[images, rows])
+    keys = _sort_keys(found[images, rows, classes], classes * num_anchors + places[images, rows])
     counts = images.bincount(minlength=len(scores))
     columns = torch.arange(len(keys), device=keys.device) - (counts.cumsum(0) - counts)[images]
     ranked = keys.new_full((len(scores), int(counts.amax()) if len(keys) else 0), NO_CANDIDATE)
@@ -175,18 +182,18 @@ def _survivors(
     kept: PaddedDetections, block: PaddedDetections, iou_threshold: float, max_per_class: int
 ) -> Bool[Tensor, "B K"]:
     exists = block.labels != PADDING
-    same_as_kept = block.labels[:, :, None] == kept.labels[:, None, :]
-    overlaps_kept = _overlap(block.boxes, kept.boxes, iou_threshold) & same_as_kept
-    open_still = exists & ~overlaps_kept.any(dim=2)
+    same_as_kept = (block.labels[:, :, None] == kept.labels[:, None, :]) & exists[:, :, None]
+    images, places, _ = _overlapping(block, kept, same_as_kept, iou_threshold)
+    open_still = _without(exists, images, places)
 
     earlier = torch.ones(exists.shape[1], exists.shape[1], dtype=torch.bool, device=exists.device).tril(-1)
-    same = (block.labels[:, :, None] == block.labels[:, None, :]) & earlier
-    suppresses = (_overlap(block.boxes, block.boxes, iou_threshold) & same).float()
+    same = (block.labels[:, :, None] == block.labels[:, None, :]) & earlier & open_still[:, :, None]
+    images, places, better = _overlapping(block, block, same, iou_threshold)
     survives = open_still
     while True:
-        # Every round settles at least one more candidate behind those that are settled; a few rounds settle all. The
-        # product is 0, in half precision too, where nothing that survives suppresses a candidate.
-        settled = open_still & ~(suppresses @ survives[..., None].float())[..., 0].bool()
+        # Every round settles at least one more candidate behind those that are settled; a few rounds settle all.
+        suppresses = survives[images, better]
+        settled = _without(open_still, images[suppresses], places[suppresses])
         if torch.equal(settled, survives):
             break
         survives = settled
@@ -196,10 +203,28 @@ def _survivors(
     return survives & (rank_in_class < max_per_class)
 
 
-def _overlap(
-    boxes: Float[Tensor, "B N 4"], others: Float[Tensor, "B M 4"], iou_threshold: float
-) -> Bool[Tensor, "B N M"]:
-    return pairwise_iou(boxes, others) > _round_down(iou_threshold)
+def _overlapping(
+    first: PaddedDetections, second: PaddedDetections, related: Bool[Tensor, "B N M"], iou_threshold: float
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " P"]]:
+    """Find the pairs that overlap among those that are related."""
+    threshold = _round_down(iou_threshold)
+    if int(related.sum()) * MANY_PAIRS > related.numel():
+        related = related & (pairwise_iou(first.boxes, second.boxes) > threshold)
+        images, rows, columns = related.nonzero(as_tuple=True)
+        return images, rows, columns
+    # Of many classes few pairs are of one class.
+    images, rows, columns = related.nonzero(as_tuple=True)
+    overlaps = pairwise_iou(first.boxes[images, rows, None], second.boxes[images, columns, None]).flatten()
+    above = (overlaps > threshold).nonzero()[:, 0]
+    return images[above], rows[above], columns[above]
+
+
+def _without(
+    mask: Bool[Tensor, "B N"], images: Int64[Tensor, " P"], places: Int64[Tensor, " P"]
+) -> Bool[Tensor, "B N"]:
+    rest = mask.clone()
+    rest[images, places] = False
+    return rest
 
 
 def _round_down(threshold: float) -> float:
