@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch import Tensor
 
+from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.classification import types as classification
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.tables import print_line
@@ -21,7 +22,6 @@ from mobilevision.detection.matcher import BACKGROUND, match_anchors
 from mobilevision.detection.ssdlite import SSDLite
 from mobilevision.outputs import replacing
 from mobilevision.segmentation import types as segmentation
-from mobilevision.training.task import NetworkTask
 from mobilevision.visualize import COLORS, Picture, contact_sheet, draw_boxes, draw_mask, draw_outlines
 
 NUM_SHOWN = 16
@@ -72,7 +72,7 @@ class DryRunCLI(TrainingCLI):
             return
         path = self.root / "dry_run" / "train_batch.png"
         with replacing(path) as temporary:
-            Image.fromarray(contact_sheet(draw_batch(self.model, batch))).save(temporary)
+            Image.fromarray(contact_sheet(draw_batch(self.model.network, batch))).save(temporary)
         print_line(f"pictures: {path}")
 
 
@@ -102,19 +102,22 @@ class FirstBatch(Callback):
             raise ValueError(f"the loss of the first batch must be finite, got {self.loss}")
 
 
-def draw_batch(task: NetworkTask, batch: Any) -> list[Picture]:
+def draw_batch(network: ImageNetwork, batch: Any) -> list[Picture]:
     """Draw a batch as it is trained on: pictures after augmentation with classes, matched anchors and boxes, or masks.
 
     Args:
-        task: What trains on it.
+        network: What is trained on it.
         batch: A training batch of its room.
     """
-    names = task.network.class_names
+    if network.members:
+        parts = [(network.members[task], part) for task, part in batch.items() if part is not None]
+        return [picture for member, part in parts for picture in draw_batch(member, part)]
+    names = network.class_names
     pictures = _to_pictures(batch.images)
     match batch:
         case detection.Batch():
-            assert isinstance(task.network, SSDLite)
-            anchors = task.network.anchors
+            assert isinstance(network, SSDLite)
+            anchors = network.anchors
             return [
                 _draw_matches(
                     picture, boxes[labels != detection.PADDING], labels[labels != detection.PADDING], anchors, names

@@ -22,13 +22,15 @@ from mobilevision.classification.task import ClassificationTask
 from mobilevision.cli.tables import print_line
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
+from mobilevision.multitask.datamodule import MultiTaskDataModule
+from mobilevision.multitask.task import MultiTaskTask
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.task import NetworkTask
 
-TASKS = (ClassificationTask, DetectionTask, SegmentationTask)
-DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule, MaskFolderDataModule)
+TASKS = (ClassificationTask, DetectionTask, SegmentationTask, MultiTaskTask)
+DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule, MaskFolderDataModule, MultiTaskDataModule)
 """Imported so that a configuration may name them without their module."""
 
 TRAINER_DEFAULTS = {

@@ -43,7 +43,9 @@ class MultiTaskDataModule(ImageDataModule):
     ) -> None:
         super().__init__(seed=seed)
         given = dict(zip(TASK_NAMES, (classification, detection, segmentation), strict=True))
-        self.members = {str(task): module for task, module in given.items() if module is not None}
+        self.members: dict[str, ImageDataModule] = {
+            str(task): module for task, module in given.items() if module is not None
+        }
         if len(self.members) < 2:
             raise ValueError(
                 f"two or three of {', '.join(TASK_NAMES)} must have data, got {', '.join(self.members) or 'none'}"

@@ -17,7 +17,7 @@ from mobilevision.segmentation.deeplabv3 import deeplabv3_mobilenet_v2
 from mobilevision.segmentation.geometry import upsample_logits
 from mobilevision.weights.joint import CLASS_NAMES, MODEL, SHARED_OPTIONS
 
-NETWORKS: Mapping[TaskName, Callable[..., ImageNetwork]] = {
+NETWORKS: Mapping[str, Callable[..., ImageNetwork]] = {
     "classification": mobilenet_v2,
     "detection": ssdlite_mobilenet_v2,
     "segmentation": deeplabv3_mobilenet_v2,

@@ -1,7 +1,8 @@
 """What the data modules of all tasks share: loaders that are reproducible and can be resumed."""
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import lightning as L
@@ -35,6 +36,8 @@ class ImageDataModule(L.LightningDataModule):
     """
 
     class_names: tuple[str, ...] = ()
+    members: Mapping[str, "ImageDataModule"] = MappingProxyType({})
+    """Those that it is put together from, by task; a single one has none."""
     train_set: PictureSet
     input_size: int | None = None
     """The side of the pictures in pixels, where all have the same."""
