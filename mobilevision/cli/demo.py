@@ -12,7 +12,10 @@ SHOWN = ("top1", "top5", "map", "map_50", "miou", "pixel_accuracy")
 
 def run(arguments: list[str]) -> None:
     """Draw scenes, train, measure and draw the three tasks, print one table."""
-    parser = CommandParser("mobilevision demo", description="Train, measure and draw all three tasks on drawn scenes.")
+    parser = CommandParser(
+        "mobilevision demo",
+        description="Train, measure and draw all three tasks on drawn scenes, one by one and together.",
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder to write to, default: %(default)s"
     )

@@ -24,7 +24,7 @@ GAP = 8
 def draw_overview(layouts: Layouts, weights: Mapping[str, Path], path: Path) -> None:
     """Write a grid: a row for each of the first scenes with objects, then a row of classified cuttings.
 
-    Columns: true boxes, detections, true mask, predicted mask.
+    Columns: true boxes, detections, true mask, predicted mask, and all that the joint network says.
     """
     predictors = {name: Predictor(load_model(file)) for name, file in weights.items()}
     images = read_coco(layouts.coco / "annotations" / "instances_val2017.json", layouts.coco / "val2017")
@@ -42,6 +42,7 @@ def draw_overview(layouts: Layouts, weights: Mapping[str, Path], path: Path) -> 
                 predictors["detection"](picture).draw(picture),
                 draw_mask(picture, mask, mask_names),
                 predictors["segmentation"](picture).draw(picture),
+                predictors["multitask"](picture).draw(picture),
             ]
         )
     crops = [find_images(layouts.classification / "val" / name)[:1] for name in CLASS_NAMES]

@@ -16,12 +16,16 @@ from mobilevision.demo.pictures import draw_overview
 from mobilevision.demo.scenes import CLASS_NAMES, SCENE_SIDE
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
+from mobilevision.models import build_network
+from mobilevision.multitask.datamodule import MultiTaskDataModule
+from mobilevision.multitask.task import MultiTaskTask
 from mobilevision.outputs import replacing, write_json
 from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.task import NetworkTask
-from mobilevision.weights.file import save_weights
+from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.joint import combine_weights
 
 CLASSIFIER_SIDE = 64
 SEGMENTER_SIDE = SCENE_SIDE + 1
@@ -35,8 +39,9 @@ class DemoSize(NamedTuple):
     num_val: int = 150
     width_mult: float = 0.5
     classification_epochs: int = 25
-    detection_epochs: int = 7
-    segmentation_epochs: int = 6
+    detection_epochs: int = 6
+    segmentation_epochs: int = 5
+    multitask_epochs: int = 2
 
 
 class Outcome(NamedTuple):
@@ -50,9 +55,10 @@ class Outcome(NamedTuple):
 def run_demo(
     output: Path, *, seed: int = 0, size: DemoSize = DemoSize(), say: Callable[[str], None] = rank_zero_info
 ) -> dict[str, Outcome]:
-    """Draw scenes, train the three tasks on some of them, measure and draw them on the others.
+    """Draw scenes, train the three tasks on some of them, then all together; measure and draw them on the others.
 
-    The classifier comes first; detector and segmenter start from its backbone, as they would from ImageNet's.
+    The classifier comes first; detector and segmenter start from its backbone, as they would from ImageNet's. The joint
+    network begins with the heads of the three on the detector's backbone.
 
     Args:
         output: Folder for data, weights, ``metrics.json`` and ``demo.png``; what an earlier run left is replaced.
@@ -61,7 +67,7 @@ def run_demo(
         say: Told what happens, a line at a time.
 
     Returns:
-        The outcome of each task by its name.
+        The outcome of each task, and of all together, by its name.
 
     Raises:
         ValueError: ``output`` holds a folder ``data`` of something else.
@@ -69,11 +75,11 @@ def run_demo(
     say(f"drawing {size.num_train} scenes to train on and {size.num_val} to measure on")
     layouts = write_datasets(output / "data", num_train=size.num_train, num_val=size.num_val, seed=seed)
     outcomes: dict[str, Outcome] = {}
-    for name, prepare in (("classification", _classify), ("detection", _detect), ("segmentation", _segment)):
+    steps = {"classification": _classify, "detection": _detect, "segmentation": _segment, "multitask": _join}
+    for name, prepare in steps.items():
         # Every task draws its first weights from the same seed, whatever ran before it.
         L.seed_everything(seed, verbose=False)
-        backbone = outcomes["classification"].weights if outcomes else None
-        task, data, epochs = prepare(layouts, size, seed, backbone)
+        task, data, epochs = prepare(layouts, size, seed, outcomes)
         say(f"{name}: {epochs} epochs")
         outcomes[name] = _train(task, data, epochs, output / "weights" / f"{name}.safetensors")
     with replacing(output / "demo.png") as temporary:
@@ -108,9 +114,10 @@ _NORM_MOMENTUM = 0.05
 """The paper's would need more steps than the demo has until the running statistics are right."""
 
 Prepared = tuple[NetworkTask, ImageDataModule, int]
+Outcomes = Mapping[str, Outcome]
 
 
-def _classify(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None) -> Prepared:
+def _classify(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
     task = ClassificationTask(
         len(CLASS_NAMES),
         width_mult=size.width_mult,
@@ -120,7 +127,49 @@ def _classify(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None
         label_smoothing=0.0,
         **_RECIPE | {"learning_rate": 5e-3},
     )
-    data = ImageNetDataModule(
+    return task, _crops(layouts, seed), size.classification_epochs
+
+
+def _detect(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
+    task = DetectionTask(
+        len(CLASS_NAMES),
+        width_mult=size.width_mult,
+        input_size=SCENE_SIDE,
+        norm_momentum=_NORM_MOMENTUM,
+        head_norm_momentum=_NORM_MOMENTUM,
+        backbone_weights=str(outcomes["classification"].weights),
+        **_RECIPE,
+    )
+    return task, _boxes(layouts, seed), size.detection_epochs
+
+
+def _segment(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
+    task = SegmentationTask(
+        len(CLASS_NAMES) + 1,
+        width_mult=size.width_mult,
+        input_size=SEGMENTER_SIDE,
+        norm_momentum=_NORM_MOMENTUM,
+        head_norm_momentum=_NORM_MOMENTUM,
+        backbone_weights=str(outcomes["classification"].weights),
+        **_RECIPE,
+    )
+    return task, _masks(layouts, seed), size.segmentation_epochs
+
+
+def _join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
+    parts = {name: read_weights(outcome.weights) for name, outcome in outcomes.items()}
+    joint = combine_weights(parts, "detection")
+    heads = outcomes["detection"].weights.with_name("multitask.safetensors")
+    save_weights(build_network(joint, heads), heads)
+    task = MultiTaskTask(
+        norm_momentum=_NORM_MOMENTUM, label_smoothing=0.0, weights=str(heads), **_RECIPE | {"learning_rate": 2e-3}
+    )
+    data = MultiTaskDataModule(_crops(layouts, seed), _boxes(layouts, seed), _masks(layouts, seed), seed=seed)
+    return task, data, size.multitask_epochs
+
+
+def _crops(layouts: Layouts, seed: int) -> ImageNetDataModule:
+    return ImageNetDataModule(
         str(layouts.classification),
         input_size=CLASSIFIER_SIDE,
         min_crop_area=0.6,
@@ -128,38 +177,17 @@ def _classify(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None
         num_workers=1,
         seed=seed,
     )
-    return task, data, size.classification_epochs
 
 
-def _detect(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None) -> Prepared:
-    task = DetectionTask(
-        len(CLASS_NAMES),
-        width_mult=size.width_mult,
-        input_size=SCENE_SIDE,
-        norm_momentum=_NORM_MOMENTUM,
-        head_norm_momentum=_NORM_MOMENTUM,
-        backbone_weights=str(backbone),
-        **_RECIPE,
-    )
-    data = CocoDataModule(str(layouts.coco), input_size=SCENE_SIDE, crop=False, batch_size=8, num_workers=1, seed=seed)
-    return task, data, size.detection_epochs
+def _boxes(layouts: Layouts, seed: int) -> CocoDataModule:
+    return CocoDataModule(str(layouts.coco), input_size=SCENE_SIDE, crop=False, batch_size=8, num_workers=1, seed=seed)
 
 
-def _segment(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None) -> Prepared:
-    classes = ["background", *CLASS_NAMES]
-    task = SegmentationTask(
-        len(classes),
-        width_mult=size.width_mult,
-        input_size=SEGMENTER_SIDE,
-        norm_momentum=_NORM_MOMENTUM,
-        head_norm_momentum=_NORM_MOMENTUM,
-        backbone_weights=str(backbone),
-        **_RECIPE,
-    )
-    data = VocDataModule(
+def _masks(layouts: Layouts, seed: int) -> VocDataModule:
+    return VocDataModule(
         str(layouts.voc),
         train_split="train",
-        classes=classes,
+        classes=["background", *CLASS_NAMES],
         input_size=SEGMENTER_SIDE,
         min_scale=0.75,
         max_scale=1.25,
@@ -167,4 +195,3 @@ def _segment(layouts: Layouts, size: DemoSize, seed: int, backbone: Path | None)
         num_workers=1,
         seed=seed,
     )
-    return task, data, size.segmentation_epochs
