@@ -39,8 +39,14 @@ def test_a_configuration_builds_its_task_data_and_trainer(path, tmp_path, monkey
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     cli = TrainingCLI("fit", ["--config", str(tmp_path / "config.yaml")])
-    assert cli.model.network.num_classes == options["num_classes"]
-    assert cli.model.network.input_size == cli.datamodule.input_size
+    network, datamodule = cli.model.network, cli.datamodule
+    parts = [(options, network, datamodule)] if "num_classes" in options else []
+    for head, chosen in options.get("heads", {}).items():
+        parts.append((chosen, network.members[head], datamodule.members[head]))
+    assert parts
+    for chosen, each, data in parts:
+        assert each.num_classes == chosen["num_classes"]
+        assert each.input_size == data.input_size
     assert cli.trainer.max_epochs or cli.trainer.max_steps
 
 
