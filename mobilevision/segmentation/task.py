@@ -10,8 +10,8 @@ from torch import Tensor
 from mobilevision.backbone.padding import Padding
 from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.deeplabv3 import DeepLabV3, Head, deeplabv3_mobilenet_v2
-from mobilevision.segmentation.geometry import pick_classes, restore_logits
-from mobilevision.segmentation.loss import segmentation_loss
+from mobilevision.segmentation.geometry import restore_logits
+from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
 from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU
 from mobilevision.segmentation.multi_scale import average_probabilities, running_at
 from mobilevision.segmentation.protocol import describe_protocol
@@ -132,11 +132,10 @@ class SegmentationTask(NetworkTask):
             maps = self._predict(batch.images)
         for coarse, mask, position in zip(maps, batch.masks, batch.positions[:, None], strict=True):
             logits = restore_logits(coarse, input_size, (mask.shape[0], mask.shape[1]))
-            loss = segmentation_loss(logits[None], mask[None])
-            self.mean_loss.update(loss.sums, loss.num_pixels, position)
-            predicted = pick_classes(logits)
-            self.mean_iou.update([predicted], [mask], position)
-            self.mean_boundary_f.update([predicted], [mask], position)
+            judged = judge_pixels(logits, mask)
+            self.mean_loss.update(judged.loss[None], judged.num_pixels[None], position)
+            self.mean_iou.update([judged.predicted], [mask], position)
+            self.mean_boundary_f.update([judged.predicted], [mask], position)
 
     test_step = validation_step
 
