@@ -53,7 +53,10 @@ def fit(config: Path, options: Mapping[str, Any], given: argparse.Namespace, see
     """Run ``mobilevision fit`` from the weights and on the set that are given.
 
     Returns:
-        ``validations``, the logged rows of each, whose figures are numbers; ``seconds`` of the whole command.
+        ``validations``, the logged figures of each; ``seconds`` of the whole command.
+
+    Raises:
+        ValueError: The minutes were over before anything was validated.
     """
     with tempfile.TemporaryDirectory() as folder:
         everything = {
@@ -75,7 +78,10 @@ def fit(config: Path, options: Mapping[str, Any], given: argparse.Namespace, see
         (log,) = Path(folder).glob("run_1/log/*/metrics.csv")
         with log.open() as file:
             rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
-    return {"validations": [row for row in rows if "val/loss" in row], "seconds": seconds}
+    validations = [row for row in rows if "val/loss" in row]
+    if not validations:
+        raise ValueError(f"minutes must be enough for a validation, got {given.minutes}")
+    return {"validations": validations, "seconds": seconds}
 
 
 def last_and_best(validations: list[dict[str, float]], names: list[str]) -> dict[str, dict[str, float]]:
