@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from benchmarks.classification import (
+    our_confusion,
     our_fp32_step,
     our_loader,
     our_mixed_step,
+    peer_confusion,
     peer_loader,
     peer_step,
     validation_shares,
@@ -52,11 +54,15 @@ def measure(given: argparse.Namespace, images: str) -> dict[str, Any]:
         {"mixed": our_mixed_step, "fp32": our_fp32_step, "peer": peer_step}, batch, warmup=2, **rounds
     )
     loaders = run_interleaved({"ours": our_loader, "peer": peer_loader}, {"images": images, **batch}, **rounds)
+    confusion = run_interleaved(
+        {"ours": our_confusion, "peer": peer_confusion}, {"num_images": 32 * given.batch_size}, **rounds
+    )
     mixed, fp32, peer = (steps[name] for name in ("mixed", "fp32", "peer"))
     return {
         "training_step": summarize(mixed.seconds, peer.seconds),
         "training_step_fp32": summarize(fp32.seconds, peer.seconds),
         "loader": summarize(loaders["ours"].seconds, loaders["peer"].seconds),
+        "confusion": summarize(confusion["ours"].seconds, confusion["peer"].seconds),
         "peak_memory": {
             "ours": mixed.peak_memory,
             "peer": peer.peak_memory,

@@ -36,6 +36,8 @@ def fill_size(size: Size, input_size: int) -> Size:
 
 def upsample_logits(logits: Float[Tensor, "B C h w"], size: Size) -> Float[Tensor, "B C H W"]:
     """Interpolate a map of logits to ``size``, corners on corners, as DeepLab does for its loss and its prediction."""
+    if logits.shape[-2:] == size:
+        return logits
     # Class after class in memory: the softmax that follows takes half the time of channels last.
     return F.interpolate(logits.contiguous(), size=size, mode="bilinear", align_corners=True)
 

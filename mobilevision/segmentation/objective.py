@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mobilevision.segmentation.deeplabv3 import DeepLabV3
-from mobilevision.segmentation.geometry import pick_classes, restore_logits
-from mobilevision.segmentation.loss import segmentation_loss
+from mobilevision.segmentation.geometry import restore_logits
+from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
 from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU
 from mobilevision.segmentation.protocol import describe_protocol
 from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol
@@ -50,11 +50,10 @@ class SegmentationObjective(Objective):
         self.eval_pixels = (batch.protocol, input_size)
         for coarse, mask, position in zip(predictions, batch.masks, batch.positions[:, None], strict=True):
             logits = restore_logits(coarse, input_size, (mask.shape[0], mask.shape[1]))
-            loss = segmentation_loss(logits[None], mask[None])
-            self.mean_loss.update(loss.sums, loss.num_pixels, position)
-            predicted = pick_classes(logits)
-            self.mean_iou.update([predicted], [mask], position)
-            self.mean_boundary_f.update([predicted], [mask], position)
+            judged = judge_pixels(logits, mask)
+            self.mean_loss.update(judged.loss[None], judged.num_pixels[None], position)
+            self.mean_iou.update([judged.predicted], [mask], position)
+            self.mean_boundary_f.update([judged.predicted], [mask], position)
 
     def conclude(self, class_names: Sequence[str]) -> Report:
         """Measure the whole set, and forget it."""

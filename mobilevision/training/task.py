@@ -164,7 +164,7 @@ class NetworkTask(L.LightningModule):
         self._seed = torch.initial_seed()
         self._started = self._untrained = None
         # A run that goes on in the middle of an epoch does not start that epoch.
-        self.train()
+        self.on_train_epoch_start()
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
@@ -182,6 +182,9 @@ class NetworkTask(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Freeze or free the backbone."""
         self.train()
+        # Several processes wait for every gradient that they began with; one alone saves those that move nothing.
+        if self.trainer.world_size == 1:
+            self.network.backbone.requires_grad_(not self._backbone_is_frozen())
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step, so that dropout draws the same whether or not the run was interrupted before."""

@@ -7,20 +7,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import yaml
-from torch.nn import functional as F
+from benchmarks.preset import prepare_step
 from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 from torchvision.datasets import ImageFolder
 from torchvision.models import mobilenet_v2
 from torchvision.transforms import v2
 
 from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.task import ClassificationTask
-from mobilevision.cli.allocator import keep_freed_memory
-from mobilevision.training.optimization import make_optimizer, parameter_groups
+from mobilevision.classification.types import Batch
 
-PRESET = Path(__file__).parents[2] / "configs/classification/mobilenet_v2_imagenet_modern.yaml"
+PRESET = "classification/mobilenet_v2_imagenet_modern.yaml"
 SIZE = 224
+MEASURED = 32
+"""Images of a batch that is measured."""
+
+NUM_CLASSES = 1000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -38,47 +42,27 @@ def write_pictures(root: Path, count: int, *, num_classes: int = 4) -> None:
         cv2.imwrite(str(folder / f"{index}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
-def our_step(batch_size: int, *, mixed: bool) -> Callable[[], float]:
-    """Prepare a training step of the modern preset, in its own precision or in fp32."""
-    keep_freed_memory()
-    options = yaml.safe_load(PRESET.read_text())["model"]["init_args"]
-    task = ClassificationTask(**options).train()
-    optimizer = make_optimizer(
-        task.optimizer,
-        parameter_groups(task.network, task.weight_decay),
-        learning_rate=1e-3,
-        momentum=task.momentum,
-    )
+def make_batch(batch_size: int) -> Batch:
+    """Draw pixels, the channels last in memory as the loader has them, and labels."""
     images = torch.randint(0, 256, (batch_size, SIZE, SIZE, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    labels = torch.randint(0, 1000, (batch_size,))
-
-    def step() -> float:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            pixels, targets = task.objective.mixing(images, labels)
-            loss = F.cross_entropy(task.network(pixels), targets, label_smoothing=task.objective.label_smoothing)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return Batch(images, torch.randint(0, NUM_CLASSES, (batch_size,)), torch.arange(batch_size))
 
 
 def our_mixed_step(batch_size: int) -> Callable[[], float]:
     """Prepare a step as the preset ships."""
-    return our_step(batch_size, mixed=True)
+    return prepare_step(PRESET, ClassificationTask, make_batch(batch_size), mixed=True)
 
 
 def our_fp32_step(batch_size: int) -> Callable[[], float]:
     """Prepare a step in the peer's precision."""
-    return our_step(batch_size, mixed=False)
+    return prepare_step(PRESET, ClassificationTask, make_batch(batch_size), mixed=False)
 
 
 def peer_step(batch_size: int) -> Callable[[], float]:
     """Prepare torchvision's: NCHW, fp32, SGD, label smoothing."""
     network = mobilenet_v2().train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
-    images, labels = torch.rand(batch_size, 3, SIZE, SIZE), torch.randint(0, 1000, (batch_size,))
+    images, labels = torch.rand(batch_size, 3, SIZE, SIZE), torch.randint(0, NUM_CLASSES, (batch_size,))
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
 
     def step() -> float:
@@ -120,6 +104,41 @@ def peer_loader(images: str, batch_size: int) -> Callable[[], int]:
         persistent_workers=True,
     )
     return lambda: sum(len(labels) for _, labels in loader)
+
+
+def our_confusion(num_images: int) -> Callable[[], float]:
+    """Prepare the measuring of a set of ImageNet's classes in batches: everything that a report says."""
+    logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
+    batches = list(
+        zip(logits.split(MEASURED), labels.split(MEASURED), torch.arange(num_images).split(MEASURED), strict=True)
+    )
+
+    def step() -> float:
+        metric = TopK(NUM_CLASSES)
+        for batch in batches:
+            metric.update(*batch)
+        result = metric.compute()
+        confused_pairs(result.labels, result.predicted, NUM_CLASSES, 100)
+        return float(result.top5)
+
+    return step
+
+
+def peer_confusion(num_images: int) -> Callable[[], float]:
+    """Prepare torchmetrics': confusion matrix, top-5 and calibration, which is as much."""
+    logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
+    batches = list(zip(logits.split(MEASURED), labels.split(MEASURED), strict=True))
+
+    def step() -> float:
+        confusion, calibration = MulticlassConfusionMatrix(NUM_CLASSES), MulticlassCalibrationError(NUM_CLASSES, 15)
+        top5 = MulticlassAccuracy(NUM_CLASSES, top_k=5, average="micro")
+        for batch in batches:
+            for metric in (confusion, calibration, top5):
+                metric.update(*batch)
+        confusion.compute(), calibration.compute()
+        return float(top5.compute())
+
+    return step
 
 
 def validation_shares(images: str, batch_size: int) -> dict[str, float]:

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 
 import torch
+from benchmarks.preset import prepare_step
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
-from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.segmentation.types import IGNORE_INDEX, Batch
-from mobilevision.training.optimization import make_optimizer, parameter_groups
 
+PRESET = "segmentation/deeplabv3_mobilenet_v2_voc_paper.yaml"
 NUM_CLASSES = 21
 OPTIMIZER = {"lr": 0.007, "momentum": 0.9, "weight_decay": 1e-4}
 
@@ -27,32 +27,18 @@ def make_batch(batch_size: int, crop: int) -> tuple[Tensor, Tensor]:
 
 
 def ours_bf16(batch_size: int, crop: int) -> Callable[[], float]:
-    """Prepare a step as the presets and the command have it: channels last, bfloat16, memory kept."""
-    return _ours(batch_size, crop, autocast=True)
+    """Prepare a step of the paper's preset as it ships and as the command runs it."""
+    return _ours(batch_size, crop, mixed=True)
 
 
 def ours_fp32(batch_size: int, crop: int) -> Callable[[], float]:
     """Prepare the same step in float32."""
-    return _ours(batch_size, crop, autocast=False)
+    return _ours(batch_size, crop, mixed=False)
 
 
-def _ours(batch_size: int, crop: int, *, autocast: bool) -> Callable[[], float]:
-    keep_freed_memory()
-    task = SegmentationTask(NUM_CLASSES, input_size=crop).train()
-    task.log = lambda *_, **__: None  # it needs a trainer
-    optimizer = make_optimizer("sgd", parameter_groups(task.network, 4e-5), learning_rate=0.007, momentum=0.9)
-    images, masks = make_batch(batch_size, crop)
-    batch = Batch(images, masks, torch.arange(batch_size))
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = task.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+def _ours(batch_size: int, crop: int, *, mixed: bool) -> Callable[[], float]:
+    batch = Batch(*make_batch(batch_size, crop), torch.arange(batch_size))
+    return prepare_step(PRESET, SegmentationTask, batch, mixed=mixed, input_size=crop)
 
 
 def peer(batch_size: int, crop: int) -> Callable[[], float]:

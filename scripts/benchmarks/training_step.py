@@ -46,10 +46,8 @@ def _ours(batch_size: int, input_size: int, num_classes: int, *, mixed: bool) ->
     options = {**preset["model"]["init_args"], "num_classes": num_classes, "input_size": input_size}
     task = DetectionTask(**options).train()
     network = task.network
-    groups = parameter_groups(network, task.weight_decay, apart=network.backbone)
-    optimizer = make_optimizer(
-        task.optimizer, groups, learning_rate=1e-3, momentum=task.momentum, apart_rate=task.backbone_rate
-    )
+    groups = parameter_groups(network, task.weight_decay, rates=task.part_rates())
+    optimizer = make_optimizer(task.optimizer, groups, learning_rate=1e-3, momentum=task.momentum)
     # What Lightning's callback holds.
     averaged = AveragedModel(task, avg_fn=get_ema_avg_fn(average["init_args"]["decay"]), use_buffers=True)
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)

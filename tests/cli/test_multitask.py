@@ -22,7 +22,7 @@ SIDE = 64
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("multitask")
-    layouts = write_datasets(folder / "data", num_train=8, num_val=4)
+    layouts = write_datasets(folder / "data", num_train=16, num_val=12)
     loading = {"batch_size": 4, "num_workers": 0}
     rooms = {
         "classification": ("classification.datamodule.ImageNetDataModule", layouts.classification, 32, {}),

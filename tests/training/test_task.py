@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
@@ -111,6 +113,19 @@ def test_a_backbone_is_frozen_for_the_first_epochs_only(make_trainer, tiny_task,
     states = state_by_epoch(task, tiny_data(), make_trainer)
     assert changed_parts(states[0], states[1]) == {"head"}
     assert changed_parts(states[1], states[2]) == {"backbone", "head"}
+
+
+def test_a_frozen_backbone_costs_no_gradients(make_trainer, tiny_task, tiny_data) -> None:
+    class Gradients(Callback):
+        by_epoch: ClassVar[dict[int, bool]] = {}
+
+        def on_after_backward(self, trainer, pl_module) -> None:
+            parameters = pl_module.network.backbone.parameters()
+            self.by_epoch[trainer.current_epoch] = all(each.grad is not None for each in parameters)
+
+    trainer = make_trainer(Gradients(), max_epochs=2, limit_val_batches=0)
+    trainer.fit(tiny_task(learning_rate=0.1, frozen_epochs=1), tiny_data())
+    assert Gradients.by_epoch == {0: False, 1: True}
 
 
 def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) -> None:
