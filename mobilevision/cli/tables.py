@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
@@ -37,8 +38,9 @@ def print_figures(figures: Mapping[str, float], title: str) -> None:
 def print_report(report: Report, title: str) -> None:
     """Print what an evaluation found, by class too."""
     print_figures(report.figures, f"{title}, {report.num_images} images")
-    if report.per_class:
-        _print_classes(report)
+    # Of several tasks the classes have figures of several kinds: a table for each.
+    for _, rows in groupby(report.per_class.items(), key=lambda row: tuple(row[1])):
+        _print_classes(dict(rows))
 
 
 def format_figure(value: float) -> str:
@@ -50,13 +52,13 @@ def format_figure(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def _print_classes(report: Report) -> None:
-    columns = list(next(iter(report.per_class.values())))
-    classes = list(report.per_class)
+def _print_classes(per_class: Mapping[str, Mapping[str, float]]) -> None:
+    columns = list(next(iter(per_class.values())))
+    classes = list(per_class)
     title = "by class"
     if len(classes) > MAX_CLASSES:
-        measured = [name for name in classes if not math.isnan(report.per_class[name][columns[0]])]
-        classes = sorted(measured, key=lambda name: report.per_class[name][columns[0]])[:NUM_WORST]
-        title = f"the worst {len(classes)} of {len(report.per_class)} classes"
-    rows = [(name, *(format_figure(report.per_class[name][column]) for column in columns)) for name in classes]
+        measured = [name for name in classes if not math.isnan(per_class[name][columns[0]])]
+        classes = sorted(measured, key=lambda name: per_class[name][columns[0]])[:NUM_WORST]
+        title = f"the worst {len(classes)} of {len(per_class)} classes"
+    rows = [(name, *(format_figure(per_class[name][column]) for column in columns)) for name in classes]
     print_table(title, ("class", *columns), rows)

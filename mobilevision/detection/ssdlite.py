@@ -105,17 +105,17 @@ class SSDLite(ImageNetwork):
         Raises:
             ValueError: The images have another size, for which the anchors are not made.
         """
-        predictions: RawPredictions = self.run_head(images)
-        return predictions
+        return self.run_head(images)
 
-    def compute_taps(self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]) -> tuple[Tensor, ...]:
-        """Give the maps that the head takes.
+    def run_head(self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]) -> RawPredictions:
+        """Give offsets and logits of every anchor.
 
         Raises:
             ValueError: The images have a size that there are no anchors for.
         """
         self.check_size(images)
-        return super().compute_taps(images)
+        predictions: RawPredictions = super().run_head(images)
+        return predictions
 
     def check_size(self, images: Shaped[Tensor, "B 3 H W"]) -> None:
         """See that there are anchors for images of this size.

@@ -49,7 +49,8 @@ def _ours(batch_size: int, input_size: int, num_classes: int, *, mixed: bool) ->
     groups = parameter_groups(network, task.weight_decay, rates=task.part_rates())
     optimizer = make_optimizer(task.optimizer, groups, learning_rate=1e-3, momentum=task.momentum)
     # What Lightning's callback holds.
-    averaged = AveragedModel(task, avg_fn=get_ema_avg_fn(average["init_args"]["decay"]), use_buffers=True)
+    average = average["init_args"]
+    averaged = AveragedModel(task, avg_fn=get_ema_avg_fn(average["decay"]), use_buffers=average["use_buffers"])
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)
     images = images.contiguous(memory_format=torch.channels_last)
     assert trainer["precision"] == "bf16-mixed"
