@@ -188,3 +188,26 @@ def test_bad_input_is_said_in_one_line(run, config, tmp_path, options, message):
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_same_turns_and_measure_what_one_does(start, config, tmp_path):
+    options = ["--config", config, "--trainer.default_root_dir", tmp_path]
+    strategy = ["--trainer.devices", 2, "--trainer.strategy", "ddp_find_unused_parameters_true"]
+    trained = start("fit", *options, *strategy, "--trainer.max_epochs", 2)
+    assert trained.returncode == 0, trained.stderr
+    options += ["--ckpt_path", tmp_path / "run_1/checkpoints/last.ckpt"]
+    for name, more in (("one", []), ("two", strategy)):
+        measured = start("validate", *options, *more, "--output", tmp_path / f"{name}.json")
+        assert measured.returncode == 0, measured.stderr
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one["figures"] == two["figures"]
+    assert one["per_class"] == two["per_class"]
+
+
+@pytest.mark.slow
+def test_several_processes_are_told_that_a_step_has_parameters_without_gradients(start, config, tmp_path):
+    options = ["--config", config, "--trainer.default_root_dir", tmp_path]
+    ended = start("fit", *options, "--trainer.devices", 2, "--trainer.strategy", "ddp")
+    assert ended.returncode == 2
+    assert "trainer.strategy must be ddp_find_unused_parameters_true" in ended.stderr

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mobilevision import get_model, load_model, save_weights
+from mobilevision.complexity import measure
 from mobilevision.multitask import multitask_mobilenet_v2
 from mobilevision.multitask.types import TASK_NAMES
 
@@ -100,6 +101,16 @@ def test_the_tensors_are_each_there_once(joint):
     parts = [joint.backbone, *joint.heads.values()]
     assert parameters == sum(parameter.numel() for part in parts for parameter in part.parameters())
     assert {name.split(".")[0] for name in joint.state_dict()} == {"normalization", "backbone", "heads"}
+
+
+# Parameters, and millions of multiply-adds at 320 pixels, as the documents have them.
+@pytest.mark.parametrize(("output_stride", "millions"), [(16, 1356.92), (32, 812.03)])
+def test_the_counts_that_are_published(output_stride, millions):
+    heads = {"classification": {}, "detection": {}, "segmentation": {"output_stride": output_stride}}
+    found = measure(multitask_mobilenet_v2(heads))
+    assert found.parameters == 5_919_858
+    assert round(found.multiply_adds / 1e6, 2) == millions
+    assert list(found.parts) == ["backbone", *(f"heads.{task}" for task in TASK_NAMES)]
 
 
 def test_it_is_saved_and_built_again_bit_for_bit(joint, images, tmp_path):
