@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
+
+# How long an example takes is the machine's affair.
+settings.register_profile("mobilevision", deadline=None)
+settings.load_profile("mobilevision")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,12 @@ from PIL import Image
 
 from mobilevision.visualize import (
     COLORS,
+    Boxes,
+    Mask,
+    Scores,
     class_color,
     contact_sheet,
+    draw_answers,
     draw_boxes,
     draw_classes,
     draw_mask,
@@ -123,3 +127,22 @@ def test_outlines_are_one_pixel_wide_within_their_boxes() -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 11, 2, 9)
     assert drawn[3, 5].tolist() == list(class_color(1))
     assert not drawn[5, 5].any()
+
+
+def test_several_answers_stand_on_one_picture_with_their_legends_below():
+    mask = np.zeros((400, 500), np.uint8)
+    mask[100:200, 100:200] = 2
+    boxes = Boxes(np.array([[300.0, 250, 450, 350]]), np.array([1]), np.array([0.9]), ("cat", "dog"))
+    names = ("background", "cat", "dog")
+    drawn = draw_answers(GREY, scores=Scores(np.array([0.1, 0.9])), mask=Mask(mask, names), boxes=boxes)
+    legend, ranking = (
+        draw_mask(GREY, mask, names).shape[0] - 400,
+        draw_classes(GREY, np.array([0.1, 0.9])).shape[0] - 400,
+    )
+    assert drawn.shape == (400 + legend + ranking, 500, 3)
+    assert (drawn[120:180, 120:180] == draw_mask(GREY, mask)[120:180, 120:180]).all()
+    assert (drawn[250, 320:440] == class_color(1)).all()
+
+
+def test_without_answers_the_picture_stays_as_it_is():
+    assert (draw_answers(GREY) == GREY).all()

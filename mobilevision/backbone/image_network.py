@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.backbone.normalization import Normalization
 
-Scalar = bool | int | float | str | None | list[float] | dict[str, dict[str, Any]]
+Scalar = bool | int | float | str | None | list[float] | tuple[str, ...] | dict[str, dict[str, Any]]
 """An option, as JSON has it; of a joint network also those of its heads, by head."""
 
 
@@ -45,7 +45,9 @@ class ImageNetwork(nn.Module):
         self.input_size = input_size
         self.model_name = model_name
         # As JSON gives them back.
-        self._options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        self._options: dict[str, Scalar] = {
+            name: list(cast(Any, value)) if isinstance(value, tuple) else value for name, value in options.items()
+        }
         self.class_names: tuple[str, ...] = ()
         """As many names as classes, or none."""
         self.own_output_stride: int | None = None

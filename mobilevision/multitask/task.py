@@ -19,9 +19,10 @@ from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.objective import Objective
 from mobilevision.training.report import Report
 from mobilevision.training.start import Start, name_classes, set_options
-from mobilevision.training.task import NetworkTask, names_of
-from mobilevision.weights.card import Weights
+from mobilevision.training.task import NetworkTask, keep_classes, names_of
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.file import read_weights
+from mobilevision.weights.fitting import FitReport
 from mobilevision.weights.joint import MODEL, heads_of, merge_heads, take_part
 
 MAIN_FIGURES = {"classification": "top1", "detection": "map", "segmentation": "miou"}
@@ -116,8 +117,11 @@ class MultiTaskTask(NetworkTask):
                 f"every head needs a set and every set a head, got heads for "
                 f"{', '.join(self.network.members)} and sets for {', '.join(modules) or 'none of them'}"
             )
-        for task, module in modules.items():
-            self._name_member(task, module)
+        reports = [self._name_member(task, module) for task, module in modules.items()]
+        if any(reports):
+            self.fit_reports += [report for report in reports if report]
+            self.average_again(stage)
+        self.refuse_untrained(stage)
         strategy = self.trainer.strategy
         if stage == "fit" and isinstance(strategy, DDPStrategy) and len(self.network.members) > 1:
             finds = strategy._ddp_kwargs.get("find_unused_parameters", False)
@@ -207,7 +211,18 @@ class MultiTaskTask(NetworkTask):
             raise ValueError(f"{name} must be at least 0, and for {', '.join(self.network.members)}, got {given}")
         return values
 
-    def _name_member(self, task: str, module: ImageDataModule) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take from the description what is not in the tensors.
+
+        Raises:
+            ValueError: A run would go on with other classes, or in another order, than it began with.
+        """
+        super().on_load_checkpoint(checkpoint)
+        if "card" in checkpoint:
+            for task, part in heads_of(Weights({}, WeightsCard.from_metadata(checkpoint["card"]))).items():
+                keep_classes(self.network.members[task], part.card.class_names)
+
+    def _name_member(self, task: str, module: ImageDataModule) -> FitReport | None:
         member, names = self.network.members[task], module.class_names
         if names and len(names) != member.num_classes:
             raise ValueError(
@@ -218,9 +233,9 @@ class MultiTaskTask(NetworkTask):
             raise ValueError(
                 f"data.detection.input_size must be that of the head, {member.input_size}, got {module.input_size}"
             )
-        if names and names != member.class_names:
-            start = self._start_of(task)
-            name_classes(member, names, start, lambda: NETWORKS[task](**member.options))
+        if not names or names == member.class_names:
+            return None
+        return name_classes(member, names, self._start_of(task), lambda: NETWORKS[task](**member.options))
 
     def _start_of(self, task: str) -> Start | None:
         """Give where a head's weights are from, unless it is new."""

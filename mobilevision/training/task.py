@@ -139,8 +139,22 @@ class NetworkTask(L.LightningModule):
             )
         if names and names != self.network.class_names:
             self._name_classes(names, stage)
+        self.refuse_untrained(stage)
+
+    def refuse_untrained(self, stage: str) -> None:
+        """See that what is to be measured has been trained.
+
+        Raises:
+            ValueError: The weights had nothing for some of it.
+        """
         if stage != "fit" and self._untrained is not None:
             raise ValueError(f"{self._untrained}: there is nothing to measure in classes that were never trained")
+
+    def average_again(self, stage: str) -> None:
+        """Let callbacks that average weights begin with those that there are: they have copied the network by now."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):
+                callback.setup(self.trainer, self, stage)
 
     def _name_classes(self, names: tuple[str, ...], stage: str) -> None:
         report = name_classes(self.network, names, self._started, self.build_network)
@@ -150,10 +164,7 @@ class NetworkTask(L.LightningModule):
             self.fit_reports.pop()
         self._started = None
         self._take_report(report)
-        # They have copied the network by now.
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):
-                callback.setup(self.trainer, self, stage)
+        self.average_again(stage)
 
     def _take_report(self, report: FitReport) -> None:
         self.fit_reports.append(report)
@@ -309,15 +320,24 @@ class NetworkTask(L.LightningModule):
         """
         if "card" not in checkpoint:
             return
-        card, names = WeightsCard.from_metadata(checkpoint["card"]), self.network.class_names
-        if names and card.class_names and names != card.class_names:
-            raise ValueError(
-                f"a run goes on with the classes it began with: the checkpoint has {', '.join(card.class_names[:3])}, "
-                f"..., the data has {', '.join(names[:3])}, ..."
-            )
-        self.network.class_names = card.class_names
+        card = WeightsCard.from_metadata(checkpoint["card"])
+        keep_classes(self.network, card.class_names)
         take_pixel_options(self.network, card)
         self._started = self._untrained = None
+
+
+def keep_classes(network: ImageNetwork, names: tuple[str, ...]) -> None:
+    """Let a network have the classes of its checkpoint.
+
+    Raises:
+        ValueError: The data has given it others, or another order.
+    """
+    if names and network.class_names and names != network.class_names:
+        raise ValueError(
+            f"a run goes on with the classes it began with: the checkpoint has {', '.join(names[:3])}, ..., the data "
+            f"has {', '.join(network.class_names[:3])}, ..."
+        )
+    network.class_names = names
 
 
 def names_of(network: ImageNetwork) -> tuple[str, ...]:

@@ -233,3 +233,27 @@ def test_the_sets_must_have_the_classes_and_the_size_of_the_heads(make_data, mak
     heads = {"classification": HEADS["classification"], "detection": {"num_classes": 6, "input_size": 96}}
     with pytest.raises(ValueError, match=r"data\.detection\.input_size must be that of the head, 96, got 64"):
         make_trainer().validate(MultiTaskTask(heads, **SMALL), datamodule=make_data("classification", "detection"))
+
+
+def test_what_was_never_trained_is_not_measured(make_data, make_trainer, tmp_path):
+    save_weights(make_task("detection").network.members["detection"], tmp_path / "detector.safetensors")
+    heads = {"detection": {}, "segmentation": HEADS["segmentation"]}
+    task = MultiTaskTask(heads, **SMALL, weights=str(tmp_path / "detector.safetensors"))
+    with pytest.raises(ValueError, match=r"the head for segmentation.*: there is nothing to measure in classes"):
+        make_trainer().validate(task, datamodule=make_data("detection", "segmentation"), verbose=False)
+
+
+def test_a_run_goes_on_with_the_classes_it_began_with(make_data, make_trainer, tmp_path):
+    data = make_data("detection", "segmentation")
+    trainer = make_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0)
+    trainer.fit(make_task("detection", "segmentation"), datamodule=data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    other = make_data("detection", "segmentation")
+    other.members["segmentation"].class_names = other.members["segmentation"].class_names[::-1]
+    with pytest.raises(ValueError, match="a run goes on with the classes it began with: the checkpoint has background"):
+        make_trainer(max_epochs=2).fit(
+            make_task("detection", "segmentation"),
+            datamodule=other,
+            ckpt_path=tmp_path / "last.ckpt",
+            weights_only=True,
+        )
