@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from mobilevision import classification, detection, multitask, segmentation
 from mobilevision.backbone.image_network import ImageNetwork
@@ -18,7 +19,7 @@ from mobilevision.detection.transforms import EvalTransform as DetectorTransform
 from mobilevision.detection.types import RawPredictions
 from mobilevision.images import read_image
 from mobilevision.models import get_model, list_models, load_model
-from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits, upsample_logits
+from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits
 from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
 from mobilevision.visualize import (
     NUM_BEST,
@@ -267,7 +268,8 @@ def _answer(
     network: multitask.MultiTaskNetwork, image: Picture, score_threshold: float, iou_threshold: float
 ) -> MultiTaskResult:
     """Ask all heads about one view of the picture, all of it in a square as the detector has it: one pass."""
-    says = network.run_heads(_batch(DetectorTransform(network.input_size)(image), network))
+    images = _batch(DetectorTransform(network.input_size)(image), network)
+    says = network.run_heads(images)
     answers: dict[str, Any] = dict.fromkeys(MultiTaskResult._fields)
     for task, member in network.members.items():
         match member:
@@ -276,7 +278,8 @@ def _answer(
             case detection.SSDLite():
                 answers[task] = _select_objects(member, says[task], image, score_threshold, iou_threshold)
             case segmentation.DeepLabV3():
-                answers[task] = _pick_mask(upsample_logits(says[task].float(), _size(image))[0], member.class_names)
+                logits = F.interpolate(member.place(says[task].float(), images), size=_size(image), mode="bilinear")
+                answers[task] = _pick_mask(logits[0], member.class_names)
     return MultiTaskResult(**answers)
 
 

@@ -13,8 +13,7 @@ from mobilevision.backbone.padding import Padding
 from mobilevision.classification.classifier import mobilenet_v2
 from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
 from mobilevision.multitask.types import TASK_NAMES, Answers, TaskName
-from mobilevision.segmentation.deeplabv3 import deeplabv3_mobilenet_v2
-from mobilevision.segmentation.geometry import upsample_logits
+from mobilevision.segmentation.deeplabv3 import DeepLabV3, deeplabv3_mobilenet_v2
 from mobilevision.weights.joint import CLASS_NAMES, MODEL, SHARED_OPTIONS
 
 NETWORKS: Mapping[str, Callable[..., ImageNetwork]] = {
@@ -94,9 +93,9 @@ class MultiTaskNetwork(ImageNetwork):
             ValueError: A head that there is not, or images of a size that the detector has no anchors for.
         """
         answers = self.run_heads(images, heads)
-        if "segmentation" in answers:
-            height, width = images.shape[-2:]
-            answers["segmentation"] = upsample_logits(answers["segmentation"], (height, width))
+        segmenter = self.members.get("segmentation")
+        if isinstance(segmenter, DeepLabV3) and "segmentation" in answers:
+            answers["segmentation"] = segmenter.place(answers["segmentation"], images)
         return Answers(**answers)
 
     def run_heads(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork, Scalar
@@ -17,7 +17,7 @@ from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.backbone.padding import Padding
 from mobilevision.backbone.stages import OUTPUT_STRIDES
-from mobilevision.segmentation.geometry import upsample_logits
+from mobilevision.segmentation.geometry import place_logits
 
 Head = Literal["light", "atrous"]
 
@@ -153,8 +153,13 @@ class DeepLabV3(ImageNetwork):
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
         """Give every pixel's logits for RGB ``images``, uint8 in [0, 255] or floats in [0, 1]."""
+        return self.place(self.predict_coarse(images), images)
+
+    def place(self, logits: Float[Tensor, "B C h w"], images: Shaped[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
+        """Bring logits at the output stride to the pixels of the images that they were made of."""
         height, width = images.shape[-2:]
-        return upsample_logits(self.predict_coarse(images), (height, width))
+        stride, padding = self.output_stride, self.backbone.padding
+        return place_logits(logits, (height, width), output_stride=stride, padding=padding)
 
     def predict_coarse(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """Give the logits at the output stride, for those who interpolate them to a size of their own."""

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from mobilevision.backbone.padding import Padding
+
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
@@ -40,6 +42,40 @@ def upsample_logits(logits: Float[Tensor, "B C h w"], size: Size) -> Float[Tenso
         return logits
     # Class after class in memory: the softmax that follows takes half the time of channels last.
     return F.interpolate(logits.contiguous(), size=size, mode="bilinear", align_corners=True)
+
+
+def place_logits(
+    logits: Float[Tensor, "B C h w"], size: Size, *, output_stride: int, padding: Padding
+) -> Float[Tensor, "B C H W"]:
+    """Interpolate a map of logits to the pixels it was made of, every cell where its centre lies.
+
+    On sides that are one more than a multiple of the output stride, as DeepLab's are, that is corners on corners. On
+    others the outermost cells do not lie on the edge, and what is beyond them is like them.
+
+    Args:
+        logits: Of an image of ``size``.
+        size: Of that image.
+        output_stride: Between the cells, in pixels.
+        padding: Of the convolutions in between, which shifts the cells of even sides.
+    """
+    top, left = (find_first_cell(side, output_stride, padding) for side in size)
+    height, width = ((cells - 1) * output_stride + 1 for cells in logits.shape[-2:])
+    beyond = (left, size[1] - width - left, top, size[0] - height - top)
+    return F.pad(upsample_logits(logits, (height, width)), beyond, mode="replicate")
+
+
+def find_first_cell(side: int, output_stride: int, padding: Padding) -> int:
+    """Give the pixel in which the centre of a map's first cell lies.
+
+    >>> find_first_cell(513, 16, "tf_same"), find_first_cell(320, 16, "tf_same"), find_first_cell(320, 16, "symmetric")
+    (0, 15, 0)
+    """
+    pixel, step = 0, 1
+    while step < output_stride and padding == "tf_same":
+        # An even side is padded behind only: the first filter's centre is the second pixel.
+        pixel += step * (side % 2 == 0)
+        side, step = -(-side // 2), step * 2
+    return pixel
 
 
 def restore_logits(coarse: Float[Tensor, "C h w"], input_size: int, size: Size) -> Float[Tensor, "C H W"]:

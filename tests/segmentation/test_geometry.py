@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobilevision.segmentation.geometry import fill_size, fit_size, pick_classes, restore_logits, upsample_logits
+from mobilevision.backbone.padding import conv2d
+from mobilevision.segmentation.geometry import (
+    fill_size,
+    find_first_cell,
+    fit_size,
+    pick_classes,
+    place_logits,
+    restore_logits,
+    upsample_logits,
+)
 
 SIDES = st.integers(1, 3000)
 
@@ -65,3 +74,35 @@ def test_half_precision_is_enlarged_in_float32():
 def test_every_pixel_gets_its_best_class_and_the_first_of_equals():
     logits = torch.tensor([[[1.0, 0.0, 2.0]], [[3.0, 0.0, 2.0]], [[2.0, 0.0, 1.0]]])
     assert pick_classes(logits).tolist() == [[1, 0, 0]]
+
+
+@given(st.integers(40, 90), st.sampled_from(["symmetric", "tf_same"]), st.sampled_from([8, 16]))
+def test_cells_lie_where_the_filters_centres_are(side, padding, output_stride):
+    # What a cell in the middle of the map sees is symmetric around the pixel that it is placed at.
+    convs = [conv2d(1, 1, 3, stride=2, padding=padding) for _ in range(output_stride.bit_length() - 1)]
+    image = torch.zeros(1, 1, side, side, requires_grad=True)
+    feature = image
+    for conv in convs:
+        torch.nn.init.ones_(conv.weight)
+        feature = conv(feature)
+    cell = feature.shape[-1] // 2
+    feature[0, 0, cell, cell].backward()
+    seen = image.grad[0, 0].sum(dim=0)
+    first, last = (int(place) for place in seen.nonzero().flatten()[[0, -1]])
+    if first > 0 and last < side - 1:
+        assert (first + last) / 2 == find_first_cell(side, output_stride, padding) + cell * output_stride
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "tf_same"])
+def test_on_deeplabs_sides_logits_are_placed_corners_on_corners(padding):
+    logits = torch.randn(1, 3, 5, 9)
+    placed = place_logits(logits, (65, 129), output_stride=16, padding=padding)
+    torch.testing.assert_close(placed, upsample_logits(logits, (65, 129)))
+
+
+def test_what_is_beyond_the_last_cell_is_like_it():
+    logits = torch.tensor([[[[0.0, 4.0]]]])
+    symmetric = place_logits(logits, (1, 8), output_stride=4, padding="symmetric")
+    assert symmetric[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 4, 4, 4]
+    shifted = place_logits(logits, (1, 8), output_stride=4, padding="tf_same")
+    assert shifted[0, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
