@@ -39,7 +39,7 @@ class DemoSize(NamedTuple):
     num_val: int = 150
     width_mult: float = 0.5
     classification_epochs: int = 25
-    detection_epochs: int = 6
+    detection_epochs: int = 5
     segmentation_epochs: int = 5
     multitask_epochs: int = 1
 
