@@ -23,8 +23,11 @@ class SymmetricConv2d(nn.Conv2d):
     ) -> Float[Tensor, "B D hs ws"]:
         """Convolve, at another stride or dilation than its own where one is given."""
         stride, dilation = stride or self.stride[0], dilation or self.dilation[0]
+        return self._pad_and_convolve(input, stride, dilation)
+
+    def _pad_and_convolve(self, x: Float[Tensor, "B C h w"], stride: int, dilation: int) -> Float[Tensor, "B D hs ws"]:
         reach = dilation * (self.kernel_size[0] // 2)
-        return self._convolve(input, stride, (reach, reach), dilation)
+        return self._convolve(x, stride, (reach, reach), dilation)
 
     def _convolve(
         self, x: Float[Tensor, "B C h w"], stride: int, padding: tuple[int, int], dilation: int
@@ -41,20 +44,12 @@ class SameConv2d(SymmetricConv2d):
     TensorFlow keep their grid. Its output side is ``ceil(side / stride)``, as with symmetric padding.
     """
 
-    def forward(
-        self,
-        input: Float[Tensor, "B C h w"],  # noqa: A002 - nn.Conv2d's own name
-        *,
-        stride: int | None = None,
-        dilation: int | None = None,
-    ) -> Float[Tensor, "B D hs ws"]:
-        """Pad, then convolve, at another stride or dilation than its own where one is given."""
-        stride, dilation = stride or self.stride[0], dilation or self.dilation[0]
+    def _pad_and_convolve(self, x: Float[Tensor, "B C h w"], stride: int, dilation: int) -> Float[Tensor, "B D hs ws"]:
         reach = (self.kernel_size[0] - 1) * dilation
-        (top, bottom), (left, right) = (same_pads(side, stride, reach) for side in input.shape[-2:])
+        (top, bottom), (left, right) = (same_pads(side, stride, reach) for side in x.shape[-2:])
         if top == bottom and left == right:
-            return self._convolve(input, stride, (top, left), dilation)
-        return self._convolve(F.pad(input, (left, right, top, bottom)), stride, (0, 0), dilation)
+            return self._convolve(x, stride, (top, left), dilation)
+        return self._convolve(F.pad(x, (left, right, top, bottom)), stride, (0, 0), dilation)
 
 
 def same_pads(side: int, stride: int, reach: int) -> tuple[int, int]:
