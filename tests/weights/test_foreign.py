@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.models import get_model, load_model
+from mobilevision.models import build_network, get_model, load_model
 from mobilevision.weights.file import load_backbone, load_network, read_weights, save_weights
 
 FILES = {
@@ -28,6 +28,16 @@ def test_a_file_is_known_by_its_content_whatever_its_name(model, weights, tmp_pa
     (tmp_path / "weights.bin").symlink_to(weights / FILES[model])
 
     assert read_weights(tmp_path / "weights.bin").card.model == model
+
+
+@pytest.mark.parametrize("model", FILES)
+def test_a_network_takes_the_memory_of_what_was_read(model, weights):
+    read = read_weights(weights / FILES[model])
+
+    network = build_network(read, weights / FILES[model])
+
+    taken = network.state_dict()
+    assert [name for name, tensor in read.tensors.items() if tensor.data_ptr() != taken[name].data_ptr()] == []
 
 
 def test_a_network_knows_the_hash_of_the_file_it_came_from(weights):

@@ -81,5 +81,6 @@ def _vector(layer: Layer, values: Array) -> Tensor:
 
 
 def _tensor(values: Array) -> Tensor:
-    # Copied only where the memory is the file's or in another order.
-    return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
+    # In the order in which the network will hold it: as another it would be in the memory twice.
+    tensor = torch.from_numpy(np.require(values, np.float32, ["W"]))
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.contiguous()

@@ -63,7 +63,7 @@ class QuantizedArray:
 
     def dequantize(self) -> Array:
         """Give the numbers that the integers stand for, in memory of their own."""
-        values = np.empty(self.shape, np.float32)
+        values = np.empty_like(self.integers, np.float32)
         np.subtract(self.integers, self.zero_point, out=values, dtype=np.float32)
         values *= self.scale
         return values
