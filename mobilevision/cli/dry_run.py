@@ -20,6 +20,7 @@ from mobilevision.detection import types as detection
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
 from mobilevision.detection.ssdlite import SSDLite
+from mobilevision.multitask.types import passes_of
 from mobilevision.outputs import replacing
 from mobilevision.segmentation import types as segmentation
 from mobilevision.visualize import COLORS, Picture, contact_sheet, draw_boxes, draw_mask, draw_outlines
@@ -110,7 +111,7 @@ def draw_batch(network: ImageNetwork, batch: Any) -> list[Picture]:
         batch: A training batch of its room.
     """
     if network.members:
-        parts = [(network.members[task], part) for task, part in batch.items() if part is not None]
+        parts = [(network.members[task], part) for each in passes_of(batch) for task, part in each.items()]
         return [picture for member, part in parts for picture in draw_batch(member, part)]
     names = network.class_names
     pictures = _to_pictures(batch.images)

@@ -107,12 +107,12 @@ def _write_split(layouts: Layouts, split: Split, num_scenes: int, first_id: int,
     write_json(
         layouts.coco / "annotations" / f"instances_{split}2017.json",
         {
-            "images": [{"id": i, "file_name": f"{i:012d}.jpg", **side} for i in ids],
+            "images": [{"id": i, "file_name": f"{_file_name(i)}.jpg", **side} for i in ids],
             "annotations": [{"id": number, **row} for number, row in enumerate(annotations, start=1)],
             "categories": [{"id": label + 1, "name": name} for label, name in enumerate(CLASS_NAMES)],
         },
     )
-    write_text(layouts.voc / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{_voc_name(i)}\n" for i in ids))
+    write_text(layouts.voc / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{_file_name(i)}\n" for i in ids))
 
 
 def _write_scene(layouts: Layouts, split: Split, first_id: int, seed: int, index: int) -> list[dict[str, Any]]:
@@ -120,9 +120,9 @@ def _write_scene(layouts: Layouts, split: Split, first_id: int, seed: int, index
     scene = draw_scene(seed, split, index)
     image_id = first_id + index
     jpeg = _encode_jpeg(scene.image)
-    (layouts.coco / f"{split}2017" / f"{image_id:012d}.jpg").write_bytes(jpeg)
-    (layouts.voc / "JPEGImages" / f"{_voc_name(image_id)}.jpg").write_bytes(jpeg)
-    _save_palette_png(class_mask(scene), layouts.voc / "SegmentationClass" / f"{_voc_name(image_id)}.png")
+    (layouts.coco / f"{split}2017" / f"{_file_name(image_id)}.jpg").write_bytes(jpeg)
+    (layouts.voc / "JPEGImages" / f"{_file_name(image_id)}.jpg").write_bytes(jpeg)
+    _save_palette_png(class_mask(scene), layouts.voc / "SegmentationClass" / f"{_file_name(image_id)}.png")
     for number, label in enumerate(scene.labels):
         crop = crop_object(scene, number)
         if crop is not None:
@@ -161,8 +161,9 @@ def _polygons(mask: Bool[np.ndarray, "S S"]) -> list[list[int]]:
     return [contour.ravel().tolist() for contour in contours if len(contour) > 2]
 
 
-def _voc_name(image_id: int) -> str:
-    return f"2012_{image_id:06d}"
+def _file_name(image_id: int) -> str:
+    # The same in both layouts: they show the same scenes.
+    return f"{image_id:012d}"
 
 
 def _encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:

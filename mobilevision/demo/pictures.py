@@ -33,7 +33,7 @@ def draw_overview(layouts: Layouts, weights: Mapping[str, Path], path: Path) -> 
     rows = []
     for entry in with_objects[:NUM_SCENES]:
         picture = read_image(entry.path)
-        mask_path = layouts.voc / "SegmentationClass" / f"2012_{int(entry.path.stem):06d}.png"
+        mask_path = layouts.voc / "SegmentationClass" / f"{entry.path.stem}.png"
         with Image.open(mask_path) as file:
             mask = np.array(file)
         rows.append(

@@ -48,17 +48,21 @@ class CocoDataset(Dataset[Sample]):
         Raises:
             ValueError: It does not decode, or has another size than the annotations say.
         """
-        entry = self.images[key.sample]
-        labelled = Labelled(read_picture(entry), entry.boxes, entry.labels)
-        transformed = self.transform(labelled, sample_seed(self.seed, key))
-        return Sample(
-            image=transformed.image,
-            boxes=transformed.boxes,
-            labels=transformed.labels,
-            size=entry.size,
-            position=key.sample,
-            truth=entry.truth,
-        )
+        return self.describe(key.sample, self.transform(self.read(key.sample), sample_seed(self.seed, key)))
+
+    def read(self, position: int) -> Labelled:
+        """Read one picture, as it is.
+
+        Raises:
+            ValueError: As above.
+        """
+        entry = self.images[position]
+        return Labelled(read_picture(entry), entry.boxes, entry.labels)
+
+    def describe(self, position: int, transformed: Transformed) -> Sample:
+        """Put with a transformed picture what is known of its file."""
+        entry = self.images[position]
+        return Sample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
 
 
 class CocoDataModule(ImageDataModule):
@@ -97,6 +101,7 @@ class CocoDataModule(ImageDataModule):
     """
 
     category_ids: tuple[int, ...] = ()
+    train_set: CocoDataset
 
     def __init__(
         self,

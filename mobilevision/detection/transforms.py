@@ -47,6 +47,32 @@ class Transformed(NamedTuple):
     labels: Int64[Tensor, " N"]
 
 
+class View(NamedTuple):
+    """What a transformed picture shows of the file, and where.
+
+    Attributes:
+        part: Of the file, in its pixels.
+        place: Of the square in which the part is; around it is no picture.
+        side: Of the square, in pixels.
+        mirrored: Whether the square is mirrored after that.
+    """
+
+    part: Window
+    place: Window
+    side: int
+    mirrored: bool = False
+
+    def show_mask(self, mask: UInt8[np.ndarray, "H W"], fill: int) -> UInt8[np.ndarray, "S S"]:
+        """Show a mask of the file as the picture is shown, with ``fill`` where no picture is."""
+        left, top, right, bottom = self.part
+        place = self.place
+        square = np.full((self.side, self.side), fill, dtype=np.uint8)
+        square[place[1] : place[3], place[0] : place[2]] = cv2.resize(
+            mask[top:bottom, left:right], (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        return cv2.flip(square, 1) if self.mirrored else square
+
+
 class Labelled(NamedTuple):
     """A picture and its boxes in pixels of the picture."""
 
@@ -114,6 +140,10 @@ class TrainTransform:
             sample: Boxes within the picture and with an area.
             seed: Decides everything that is random.
         """
+        return self.with_view(sample, seed)[0]
+
+    def with_view(self, sample: Labelled, seed: int) -> tuple[Transformed, View]:
+        """Likewise, and say what is seen of the picture."""
         generator = np.random.default_rng(seed)
         height, width = sample.image.shape[:2]
         boxes, labels = sample.boxes, sample.labels
@@ -125,15 +155,18 @@ class TrainTransform:
             boxes, labels = boxes[stays], labels[stays]
         # One pair of generators for the whole chain: set_random_seed would let every step draw the same numbers.
         self.recolor.set_random_state(generator, random.Random(seed))  # noqa: S311
-        image, boxes = cut_out(sample.image, boxes, window, self.input_size, self._recolored)
+        view = look_through(window, (height, width), self.input_size)
+        image, boxes = cut_out(sample.image, boxes, view, self._recolored)
         if self.flip and generator.random() < 0.5:
+            view = view._replace(mirrored=True)
             image = cv2.flip(image, 1)
             boxes = np.stack(
                 [self.input_size - boxes[:, 2], boxes[:, 1], self.input_size - boxes[:, 0], boxes[:, 3]], axis=1
             )
-        return Transformed(
+        transformed = Transformed(
             to_tensor(image), torch.from_numpy(boxes.astype(np.float32)), torch.from_numpy(labels.astype(np.int64))
         )
+        return transformed, view
 
     def _recolored(self, image: Picture) -> Picture:
         return self.recolor(image=image)["image"] if self.photometric else image
@@ -195,39 +228,48 @@ def crop_randomly(
     return part, (shares[fitting[0], : len(boxes)] >= coverage) & (visible >= MIN_SIDE).all(axis=1)
 
 
+def look_through(window: Window, size: tuple[int, int], side: int) -> View:
+    """Say which part of a picture a window shows, and where in a square of ``side`` pixels.
+
+    Args:
+        window: What is to be seen; some of the picture is.
+        size: Height and width of the picture.
+        side: Of the square.
+    """
+    part = np.concatenate([np.maximum(window[:2], 0), np.minimum(window[2:], size[::-1])])
+    place = np.rint((part - window[LOW]) * (side / (window[HIGH] - window[LOW]))).astype(np.int64)
+    # However little is seen, it has a pixel.
+    place[:2] = np.minimum(place[:2], side - 1)
+    place[2:] = np.maximum(place[2:], place[:2] + 1)
+    return View(part, place, side)
+
+
 def cut_out(
     image: Picture,
     boxes: Float32[np.ndarray, "N 4"],
-    window: Window,
-    side: int,
+    view: View,
     change: Callable[[Picture], Picture] = lambda seen: seen,
 ) -> tuple[UInt8[np.ndarray, "S S 3"], Float64[np.ndarray, "N 4"]]:
-    """Resize what a window shows to a square, bilinearly; what is not picture is ``MEAN_PIXEL``.
+    """Resize what a view shows, bilinearly; what is not picture is ``MEAN_PIXEL``.
 
     Args:
         image: The picture.
         boxes: The objects, in its pixels.
-        window: What is to be seen; some of the picture is.
-        side: Of the square, in pixels.
+        view: What is to be seen of it, not mirrored.
         change: What is done to the resized picture before it is put on the canvas, which stays as it is.
 
     Returns:
         The square, and the boxes in its pixels, clipped to what is seen of the picture.
     """
-    limits = np.array([image.shape[1], image.shape[0]])
-    part = np.concatenate([np.maximum(window[:2], 0), np.minimum(window[2:], limits)])
+    part, place, side, _ = view
     left, top, right, bottom = part
+    width, height = (place[2:] - place[:2]).tolist()
     seen = image[top:bottom, left:right]
-    if (part == window).all():
-        place = np.array([0, 0, side, side])
+    if (width, height) == (side, side):
         square = change(cv2.resize(seen, (side, side), interpolation=cv2.INTER_LINEAR))
     else:
-        place = np.rint((part - window[LOW]) * (side / (window[HIGH] - window[LOW]))).astype(np.int64)
-        # However little is seen, it has a pixel.
-        place[:2] = np.minimum(place[:2], side - 1)
-        place[2:] = np.maximum(place[2:], place[:2] + 1)
         # A picture becomes so small here that bilinear weights would miss most of its pixels.
-        small = cv2.resize(seen, (place[2:] - place[:2]).tolist(), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(seen, (width, height), interpolation=cv2.INTER_AREA)
         square = np.full((side, side, 3), MEAN_PIXEL, dtype=np.uint8)
         square[place[1] : place[3], place[0] : place[2]] = change(small)
     scale = (place[HIGH] - place[LOW]) / (part[HIGH] - part[LOW])

@@ -5,8 +5,11 @@ from typing import Any
 
 from lightning.pytorch.utilities import CombinedLoader
 
+from mobilevision.detection.datamodule import CocoDataModule
+from mobilevision.multitask.pairing import PairedPictures, Rest, collate_paired, pair_by_name
 from mobilevision.multitask.turns import Draw, draw_turns
-from mobilevision.multitask.types import TASK_NAMES
+from mobilevision.multitask.types import BOTH, TASK_NAMES
+from mobilevision.segmentation.datamodule import MaskDataModule
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
 
@@ -17,18 +20,23 @@ class MultiTaskDataModule(ImageDataModule):
     """Two or three sets that each know one answer, at their own sizes and with their own augmentation.
 
     A training batch is a mapping from the tasks to their batches, with None for those whose turn it is not. A picture
-    that stands in several sets is trained on with all of its labels.
+    that stands in several sets is trained on with all of its labels: once for each, or with ``pair_by_name`` at once.
 
     Args:
         classification: The data module of the classifier's set.
         detection: Of the detector's.
         segmentation: Of the segmenter's.
         draw: How their batches become steps: ``together``, ``round_robin``, ``size`` or ``weight``, see ``draw_turns``.
-        weights: Share of each set in the steps, by task, where ``draw`` is ``weight``.
+        weights: Share of each set in the steps, by task, where ``draw`` is ``weight``; that of the paired pictures is
+            called ``both``.
+        pair_by_name: Train on pictures that are in both the detector's and the segmenter's set, by the names of their
+            files without folder and ending, with boxes and mask in one pass, at the detector's size and with its
+            augmentation. What is in one set only is trained on as ever.
         seed: With the epoch it decides the order of the turns.
 
     Raises:
-        ValueError: There are less than two sets, or ``draw`` and ``weights`` do not fit together.
+        ValueError: There are less than two sets, or ``draw`` and ``weights`` do not fit together, or there are no sets
+            to pair.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class MultiTaskDataModule(ImageDataModule):
         *,
         draw: Draw = "size",
         weights: dict[str, float] | None = None,
+        pair_by_name: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(seed=seed)
@@ -52,8 +61,13 @@ class MultiTaskDataModule(ImageDataModule):
             )
         self.draw: Draw = draw
         self.weights = weights
-        # Wrong weights are known before anything is read.
-        draw_turns(dict.fromkeys(self.members, 1), draw, weights=weights)
+        if pair_by_name and not (isinstance(detection, CocoDataModule) and isinstance(segmentation, MaskDataModule)):
+            raise ValueError("pair_by_name needs a set with boxes and one with masks")
+        self.pair_by_name = pair_by_name
+        self._paired: PairedPictures | None = None
+        # Wrong weights are known before anything is read; what there is of paired sets is only seen then.
+        known = (weights or (BOTH,)) if pair_by_name else self.members
+        draw_turns(dict.fromkeys(known, 1), draw, weights=weights)
         self._loaders: list[TurnLoader] = []
         self._turns_place: dict[str, int] | None = None
 
@@ -67,10 +81,30 @@ class MultiTaskDataModule(ImageDataModule):
         for module in self.members.values():
             module.trainer = self.trainer
             module.setup(stage)
+        if stage == "fit" and self.pair_by_name:
+            self._pair()
+
+    def _pair(self) -> None:
+        """Take the pictures that are in both sets out of each."""
+        boxed, masked = self.members["detection"], self.members["segmentation"]
+        assert isinstance(boxed, CocoDataModule)
+        assert isinstance(masked, MaskDataModule)
+        places = pair_by_name(boxed.train_set, masked.train_set)
+        self._paired = PairedPictures(boxed.train_set, masked.train_set, places, boxed.train_transform)
+        self.batch_size, self.num_workers = boxed.batch_size, boxed.num_workers
+        for module, taken in zip((boxed, masked), zip(*places, strict=True), strict=True):
+            left = sorted(set(range(len(module.train_set))).difference(taken))
+            module.train_set = Rest(module.train_set, left)
 
     def train_dataloader(self) -> CombinedLoader:
-        """Give the steps of an epoch."""
-        loaders = {task: module.train_dataloader() for task, module in self.members.items()}
+        """Give the steps of an epoch.
+
+        Raises:
+            ValueError: ``weights`` are of other sets than there are once pictures are paired.
+        """
+        loaders = {task: module.train_dataloader() for task, module in self.members.items() if len(module.train_set)}
+        if self._paired is not None:
+            loaders[BOTH] = self.train_loader(self._paired, collate_paired)
         lengths = {task: len(loader) for task, loader in loaders.items()}
 
         def turns(epoch: int) -> Turns:

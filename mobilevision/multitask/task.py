@@ -1,7 +1,7 @@
 """Train and evaluate several heads on one backbone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -13,6 +13,7 @@ from mobilevision.classification.objective import ClassificationObjective
 from mobilevision.detection.objective import DetectionObjective
 from mobilevision.detection.ssdlite import SSDLite
 from mobilevision.multitask.model import NETWORKS, MultiTaskNetwork, multitask_mobilenet_v2
+from mobilevision.multitask.types import TaskName, passes_of
 from mobilevision.multitask.weighting import FixedWeights, LearnedUncertainty
 from mobilevision.segmentation.objective import SegmentationObjective
 from mobilevision.training.datamodule import ImageDataModule
@@ -145,9 +146,16 @@ class MultiTaskTask(NetworkTask):
         Raises:
             ValueError: A loss is not finite; the message names its pictures.
         """
-        losses = {task: self._loss(task, part, batch_index) for task, part in batch.items() if part is not None}
+        passes = passes_of(batch)
+        found: dict[str, list[Tensor]] = {}
+        for parts in passes:
+            for task, loss in self._losses(parts, batch_index).items():
+                found.setdefault(task, []).append(loss)
+        losses = {task: torch.stack(each).mean() for task, each in found.items()}
         total: Tensor = self.weighting(losses)
-        num_images = sum(len(part.images) for part in batch.values() if part is not None)
+        num_images = sum(len(next(iter(parts.values())).images) for parts in passes)
+        for task, loss in losses.items():
+            self.log(f"train/{task}_loss", loss, batch_size=num_images)
         self.log("train/loss", total, prog_bar=True, batch_size=num_images)
         return total
 
@@ -191,16 +199,20 @@ class MultiTaskTask(NetworkTask):
         """Give the factors on the learning rates of the backbone and every head."""
         return super().part_rates() | {self.network.heads[task]: rate for task, rate in self.head_rates.items()}
 
-    def _loss(self, task: str, batch: Any, batch_index: int) -> Tensor:
-        objective, member = self._objective(task), self.network.members[task]
-        batch = objective.prepare(batch)
-        loss = objective.loss(member, member.run_head(batch.images), batch)
-        if not loss.total.isfinite():
-            module = self.trainer.datamodule.members[task]  # type: ignore[attr-defined]
-            names = module.name_pictures(batch.positions.tolist())
-            raise ValueError(self.describe_not_finite(loss.total, batch_index, names))
-        self.log(f"train/{task}_loss", loss.total, batch_size=len(batch.images))
-        return loss.total
+    def _losses(self, parts: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """Give the loss of each task that the images of one pass have labels for."""
+        prepared = {task: self._objective(task).prepare(part) for task, part in parts.items()}
+        images = next(iter(prepared.values())).images
+        answers = self.network.run_heads(images, cast(Iterable[TaskName], prepared))
+        losses = {}
+        for task, batch in prepared.items():
+            losses[task] = self._objective(task).loss(self.network.members[task], answers[task], batch).total
+            if not losses[task].isfinite():
+                # Places are those of the first set, if there are several.
+                module = self.trainer.datamodule.members[next(iter(parts))]  # type: ignore[attr-defined]
+                names = module.name_pictures(batch.positions.tolist())
+                raise ValueError(self.describe_not_finite(losses[task], batch_index, names))
+        return losses
 
     def _objective(self, task: str) -> Objective:
         return cast(Objective, self.objectives[task])

@@ -65,13 +65,23 @@ def read_pair(pair: Pair, num_classes: int, table: ClassTable | None = None) -> 
         ValueError: A file does not decode, the mask is of another size than its picture, or it holds a value that is no
             class; the message names the file.
     """
-    image, mask = read_image(pair.image), read_mask(pair.mask, num_classes, table=table)
+    image = read_image(pair.image)
+    return image, read_mask_of(image, pair, num_classes, table)
+
+
+def read_mask_of(image: Pixels, pair: Pair, num_classes: int, table: ClassTable | None = None) -> Mask:
+    """Read the mask of a picture that is read already.
+
+    Raises:
+        ValueError: As :func:`read_pair`.
+    """
+    mask = read_mask(pair.mask, num_classes, table=table)
     if mask.shape != image.shape[:2]:
         height, width = image.shape[:2]
         raise ValueError(
             f"{pair.mask} must be as large as {pair.image}, {width}x{height}, got {mask.shape[1]}x{mask.shape[0]}"
         )
-    return image, mask
+    return mask
 
 
 class MaskedPictures(Dataset[Sample]):

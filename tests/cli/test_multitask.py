@@ -100,6 +100,20 @@ def test_a_dry_run_draws_the_batch_of_the_task_whose_turn_it_is(run, config, tmp
     assert "loss of one batch" in out
 
 
+def test_a_dry_run_draws_paired_pictures_with_boxes_and_with_masks(run, config, tmp_path):
+    text = yaml.safe_load(config.read_text())
+    del text["model"]["init_args"]["heads"]["classification"], text["data"]["init_args"]["classification"]
+    (tmp_path / "paired.yaml").write_text(yaml.safe_dump(text))
+    heights = []
+    for paired in ("true", "false"):
+        options = ("--data.pair_by_name", paired, "--trainer.default_root_dir", tmp_path)
+        code, _, err = run("fit", "--dry-run", "--config", tmp_path / "paired.yaml", *options)
+        assert code == 0, err
+        heights.append(read_image(tmp_path / "dry_run/train_batch.png").shape[0])
+    # Four pictures of one batch fill a row; paired, each is drawn twice.
+    assert heights[0] == pytest.approx(2 * heights[1], rel=0.05)
+
+
 @pytest.fixture(scope="module")
 def joint_file(tmp_path_factory):
     heads = {"detection": {"num_classes": 3, "input_size": 96}, "classification": {"num_classes": 4}}

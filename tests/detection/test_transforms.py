@@ -16,6 +16,7 @@ from mobilevision.detection.transforms import (
     cut_out,
     draw_windows,
     held_shares,
+    look_through,
     zoom_out_randomly,
 )
 
@@ -207,7 +208,7 @@ def test_what_is_not_picture_is_the_mean_pixel_and_boxes_move_with_their_pixels(
     # 40 x 20 pixels at (40, 20) of a canvas of 160 x 160, shown in 80 x 80: half the size at (20, 10).
     image = np.full((20, 40, 3), 200, np.uint8)
     boxes = np.array([[0, 0, 40, 20], [10, 4, 20, 12]], np.float32)
-    square, moved = cut_out(image, boxes, np.array([-40, -20, 120, 140]), 80)
+    square, moved = cut_out(image, boxes, look_through(np.array([-40, -20, 120, 140]), image.shape[:2], 80))
     assert moved.tolist() == [[20, 10, 40, 20], [25, 12, 30, 16]]
     expected = np.full((80, 80, 3), MEAN_PIXEL, np.uint8)
     expected[10:20, 20:40] = 200
@@ -230,18 +231,37 @@ def test_colours_change_on_the_picture_and_not_on_its_canvas():
 
 def test_a_picture_that_becomes_small_keeps_its_mean():
     image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    square, _ = cut_out(image, np.zeros((0, 4), np.float32), np.array([-300, -300, 500, 500]), 80)
+    square, _ = cut_out(
+        image, np.zeros((0, 4), np.float32), look_through(np.array([-300, -300, 500, 500]), image.shape[:2], 80)
+    )
     assert square[30:50, 30:50].mean() == pytest.approx(image.mean(), abs=1)
 
 
 def test_a_sliver_of_a_picture_is_a_pixel_at_least():
     image = np.full((100, 100, 3), 200, np.uint8)
     boxes = np.array([[0, 0, 100, 100]], np.float32)
-    square, moved = cut_out(image, boxes, np.array([99, 99, 499, 499]), 32)
+    square, moved = cut_out(image, boxes, look_through(np.array([99, 99, 499, 499]), image.shape[:2], 32))
     assert moved.tolist() == [[0, 0, 1, 1]]
     assert (square[0, 0] == 200).all()
-    square, moved = cut_out(image, boxes, np.array([-399, -399, 1, 1]), 32)
+    square, moved = cut_out(image, boxes, look_through(np.array([-399, -399, 1, 1]), image.shape[:2], 32))
     assert moved.tolist() == [[31, 31, 32, 32]]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_mask_is_shown_as_its_picture_is(seed):
+    # One grey for each class: what the square shows is the mask, but for pixels on the line between the two.
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:45, 10:50] = 1
+    sample = Labelled(
+        np.repeat(200 * mask[..., None], 3, axis=2), np.array([[10, 20, 50, 45]], np.float32), np.array([0])
+    )
+    (image, boxes, _), view = TrainTransform(64, zoom_out=True).with_view(sample, seed)
+    shown = view.show_mask(mask, fill=255)
+    grey = image[0].numpy()
+    assert ((grey == MEAN_PIXEL) == (shown == 255)).mean() > 0.97
+    assert ((grey > 150) == (shown == 1)).mean() > 0.95
+    for left, top, right, bottom in boxes.round().long().tolist():
+        assert (shown[top + 1 : bottom - 1, left + 1 : right - 1] == 1).all()
 
 
 def test_zooming_out_loses_no_object():
