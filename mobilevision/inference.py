@@ -257,7 +257,14 @@ def _select_objects(
 def _segment(network: segmentation.DeepLabV3, image: Picture) -> SegmentationResult:
     fitted = SegmenterTransform(network.input_size)(image)
     coarse = network.predict_coarse(_batch(fitted.image, network))
-    return _pick_mask(restore_logits(coarse[0], network.input_size, _size(image)), network.class_names)
+    logits = restore_logits(
+        coarse[0],
+        network.input_size,
+        _size(image),
+        output_stride=network.output_stride,
+        padding=network.backbone.padding,
+    )
+    return _pick_mask(logits, network.class_names)
 
 
 def _pick_mask(logits: Float[Tensor, "C H W"], names: tuple[str, ...]) -> SegmentationResult:

@@ -29,6 +29,8 @@ SINGLES = {
     "segmentation": ("mobilevision.segmentation.task.SegmentationTask", "miou"),
 }
 JOINT_ONLY = ("heads", "loss_weights", "learned_uncertainty", "head_rates", "score_weights")
+OWN = {"label_smoothing": "classification", "class_balance": "segmentation"}
+"""Options of the joint run that one task alone has."""
 
 
 def main() -> None:
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a classifier trained on ImageNet")
     for task in SINGLES:
         parser.add_argument(f"--{task}", type=Path, required=True, metavar="FOLDER", help=f"the set for {task}")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="of the detector's set, default: all")
     parser.add_argument("--epochs", type=int, help="passes over every set, default: the configuration's")
     parser.add_argument("--seeds", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--sides", nargs="+", choices=("joint", *SINGLES), default=("joint", *SINGLES))
@@ -68,13 +71,14 @@ def configure(side: str, seed: int, given: argparse.Namespace) -> dict[str, Any]
     model |= {"backbone_weights": str(given.weights), "padding": read_weights(given.weights).card.options["padding"]}
     for task in SINGLES:
         data[task]["init_args"] |= {"root": str(getattr(given, task)), "seed": seed}
+    if given.classes:
+        data["detection"]["init_args"]["classes"] = given.classes
+        model["heads"]["detection"]["num_classes"] = len(given.classes)
     config["trainer"] |= {"enable_progress_bar": False, "max_epochs": given.epochs or config["trainer"]["max_epochs"]}
     if side == "joint":
         data["seed"] = seed
         return config
-    alone = {name: value for name, value in model.items() if name not in JOINT_ONLY}
-    if side != "classification":
-        del alone["label_smoothing"]
+    alone = {name: value for name, value in model.items() if name not in JOINT_ONLY and OWN.get(name, side) == side}
     config["model"] = {"class_path": SINGLES[side][0], "init_args": alone | model["heads"][side]}
     config["data"] = copy.deepcopy(data[side])
     return config

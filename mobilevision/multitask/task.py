@@ -15,6 +15,7 @@ from mobilevision.detection.ssdlite import SSDLite
 from mobilevision.multitask.model import NETWORKS, MultiTaskNetwork, multitask_mobilenet_v2
 from mobilevision.multitask.types import TaskName, passes_of
 from mobilevision.multitask.weighting import FixedWeights, LearnedUncertainty
+from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.objective import SegmentationObjective
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.objective import Objective
@@ -53,10 +54,12 @@ class MultiTaskTask(NetworkTask):
         head_rates: Factor on each head's learning rate; 0 leaves the head as it is, its statistics included.
         score_weights: Weight of each task in ``score``; 1 where none is given.
         label_smoothing: Share of every label of the classifier that is spread over all classes.
+        class_balance: How much more a pixel of a rare class weighs for the segmenter, see :class:`SegmentationTask`.
         optimization: As in :class:`NetworkTask`.
 
     Raises:
-        ValueError: A task that there is no head for, weights that are negative, or both kinds of loss weights.
+        ValueError: A task that there is no head for, weights that are negative, or both kinds of loss weights; or
+            ``class_balance`` is negative, or there is no segmenter to balance the classes of.
     """
 
     monitor: ClassVar[str] = "val/score"
@@ -80,6 +83,7 @@ class MultiTaskTask(NetworkTask):
         head_rates: dict[str, float] | None = None,
         score_weights: dict[str, float] | None = None,
         label_smoothing: float = 0.1,
+        class_balance: float = 0.0,
         **optimization: Any,
     ) -> None:
         self.save_hyperparameters()
@@ -99,6 +103,9 @@ class MultiTaskTask(NetworkTask):
         self.head_rates = self._of_every_head("head_rates", head_rates)
         for task, rate in self.head_rates.items():
             self.network.heads[task].requires_grad_(rate > 0)
+        if class_balance < 0 or (class_balance > 0 and "segmentation" not in self.network.members):
+            raise ValueError(f"class_balance must be at least 0, and 0 without a segmenter, got {class_balance}")
+        self.class_balance = class_balance
         self.objectives = nn.ModuleDict(_make_objectives(self.network, label_smoothing))
 
     def build_network(self) -> MultiTaskNetwork:
@@ -131,6 +138,13 @@ class MultiTaskTask(NetworkTask):
                     "trainer.strategy must be ddp_find_unused_parameters_true on several processes, as a step trains "
                     "one head of several; or set data.draw to together"
                 )
+
+    def on_fit_start(self) -> None:
+        """Count the classes of the training masks and weigh them."""
+        if self.class_balance:
+            counts = self.trainer.datamodule.members["segmentation"].count_classes()  # type: ignore[attr-defined]
+            objective = cast(SegmentationObjective, self._objective("segmentation"))
+            objective.class_weights = balance_classes(counts, self.class_balance).to(self.device)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""

@@ -4,7 +4,7 @@ A picture is fitted into the square - as it is where it fits, scaled down where 
 the right. Its logits come back the same way.
 """
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -58,10 +58,39 @@ def place_logits(
         output_stride: Between the cells, in pixels.
         padding: Of the convolutions in between, which shifts the cells of even sides.
     """
+    if logits.shape[-2:] == size:
+        return logits
     top, left = (find_first_cell(side, output_stride, padding) for side in size)
     height, width = ((cells - 1) * output_stride + 1 for cells in logits.shape[-2:])
     beyond = (left, size[1] - width - left, top, size[0] - height - top)
     return F.pad(upsample_logits(logits, (height, width)), beyond, mode="replicate")
+
+
+def bring_to_corners(
+    logits: Float[Tensor, "B C h w"], masks: UInt8[Tensor, "B H W"], *, output_stride: int, padding: Padding, fill: int
+) -> tuple[Float[Tensor, "B C g v"], UInt8[Tensor, "B G V"]]:
+    """Extend a map and the masks of its images until their corners are in one place, cells on the pixels they are of.
+
+    Where :func:`place_logits` puts corners on corners nothing is changed; elsewhere it sees the same logits and masks.
+
+    Args:
+        logits: Of images of the masks' size.
+        masks: Of these images.
+        output_stride: Between the cells, in pixels.
+        padding: Of the convolutions in between.
+        fill: The value of masks beyond the images.
+    """
+    beyond_cells: list[int] = []
+    beyond_pixels: list[int] = []
+    for side, cells in zip(reversed(masks.shape[-2:]), reversed(logits.shape[-2:]), strict=True):
+        before = find_first_cell(side, output_stride, padding)
+        after = side - 1 - before - (cells - 1) * output_stride
+        more = [-(-before // output_stride), -(-after // output_stride)]
+        beyond_cells += more
+        beyond_pixels += [more[0] * output_stride - before, more[1] * output_stride - after]
+    if not any(beyond_cells):
+        return logits, masks
+    return F.pad(logits, beyond_cells, mode="replicate"), F.pad(masks, beyond_pixels, value=fill)
 
 
 def find_first_cell(side: int, output_stride: int, padding: Padding) -> int:
@@ -78,16 +107,21 @@ def find_first_cell(side: int, output_stride: int, padding: Padding) -> int:
     return pixel
 
 
-def restore_logits(coarse: Float[Tensor, "C h w"], input_size: int, size: Size) -> Float[Tensor, "C H W"]:
+def restore_logits(
+    coarse: Float[Tensor, "C h w"], input_size: int, size: Size, *, output_stride: int, padding: Padding
+) -> Float[Tensor, "C H W"]:
     """Bring the map of a fitted picture back to the pixels of its file: enlarge, cut the padding off, undo the scaling.
 
     Args:
-        coarse: Logits at the output stride.
+        coarse: Logits at the output stride, or at the size of the square.
         input_size: Side of the square that the network saw.
         size: Of the file.
+        output_stride: Between the cells, in pixels.
+        padding: Of the convolutions in between.
     """
     content = height, width = fit_size(size, input_size)
-    logits = upsample_logits(coarse[None].float(), (input_size, input_size))[..., :height, :width]
+    square = place_logits(coarse[None].float(), (input_size, input_size), output_stride=output_stride, padding=padding)
+    logits = square[..., :height, :width]
     if content != size:
         logits = F.interpolate(logits, size=size, mode="bilinear")
     return logits[0]

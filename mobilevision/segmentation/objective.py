@@ -6,11 +6,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mobilevision.segmentation.deeplabv3 import DeepLabV3
-from mobilevision.segmentation.geometry import restore_logits
+from mobilevision.segmentation.geometry import bring_to_corners, restore_logits
 from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
 from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU
 from mobilevision.segmentation.protocol import describe_protocol
-from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol
+from mobilevision.segmentation.types import IGNORE_INDEX, Batch, EvalBatch, EvalProtocol
 from mobilevision.training.mean_loss import MeanLoss
 from mobilevision.training.objective import Loss, Objective
 from mobilevision.training.report import Report
@@ -21,7 +21,7 @@ class SegmentationObjective(Objective):
 
     Args:
         num_classes: Classes of the masks, background included.
-        output_stride: At which the network is measured, for the report.
+        output_stride: At which the network is measured.
         scales: At which it is measured, for the report.
         flip: Whether it is measured mirrored as well, for the report.
     """
@@ -42,14 +42,27 @@ class SegmentationObjective(Objective):
 
     def loss(self, network: DeepLabV3, predictions: Float[Tensor, "B C h w"], batch: Batch) -> Loss:
         """Compare logits at the output stride with masks, at the size of these."""
-        return Loss(segmentation_loss(predictions, batch.masks, self.class_weights).total)
+        logits, masks = bring_to_corners(
+            predictions,
+            batch.masks,
+            output_stride=network.output_stride,
+            padding=network.backbone.padding,
+            fill=IGNORE_INDEX,
+        )
+        return Loss(segmentation_loss(logits, masks, self.class_weights).total)
 
     def measure(self, network: DeepLabV3, predictions: Float[Tensor, "B C h w"], batch: EvalBatch) -> None:
         """Take in the rows of a batch: loss and metrics at the size of each mask."""
         input_size = batch.images.shape[-1]
         self.eval_pixels = (batch.protocol, input_size)
         for coarse, mask, position in zip(predictions, batch.masks, batch.positions[:, None], strict=True):
-            logits = restore_logits(coarse, input_size, (mask.shape[0], mask.shape[1]))
+            logits = restore_logits(
+                coarse,
+                input_size,
+                (mask.shape[0], mask.shape[1]),
+                output_stride=self.output_stride,
+                padding=network.backbone.padding,
+            )
             judged = judge_pixels(logits, mask)
             self.mean_loss.update(judged.loss[None], judged.num_pixels[None], position)
             self.mean_iou.update([judged.predicted], [mask], position)

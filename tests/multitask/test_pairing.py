@@ -178,6 +178,12 @@ def test_there_must_be_sets_to_pair(layouts):
         MultiTaskDataModule(detection=boxed, classification=boxed, pair_by_name=True)
 
 
+def test_the_classes_of_all_masks_are_counted(layouts):
+    alone = VocDataModule(str(layouts.voc), train_split="train", classes=CLASSES)
+    alone.setup("fit")
+    assert torch.equal(make_paired(layouts).members["segmentation"].count_classes(), alone.count_classes())
+
+
 def make_task(**options):
     heads = {"detection": {"num_classes": 6, "input_size": SIDE}, "segmentation": {"num_classes": 7, "input_size": 65}}
     return MultiTaskTask(heads, width_mult=0.1, norm_momentum=0.1, optimizer="adamw", **options)

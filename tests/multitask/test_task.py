@@ -7,6 +7,7 @@ from torch import nn
 from mobilevision import save_weights
 from mobilevision.detection.objective import DetectionObjective
 from mobilevision.multitask.task import MultiTaskTask
+from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.types import IGNORE_INDEX
 from mobilevision.weights.file import read_weights
 
@@ -210,11 +211,26 @@ def test_a_loss_that_is_not_finite_names_the_pictures_of_its_task(make_data, mak
         ({"head_rates": {"detection": -1.0}}, "head_rates must be at least 0, and for"),
         ({"score_weights": dict.fromkeys(HEADS, 0.0)}, "score_weights must not all be 0"),
         ({"loss_weights": {"detection": 1.0}, "learned_uncertainty": True}, "loss_weights must be left out where they"),
+        ({"class_balance": -0.5}, "class_balance must be at least 0, and 0 without a segmenter, got -0.5"),
     ],
 )
 def test_wrong_weights_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_task(**options)
+
+
+def test_rare_classes_weigh_more_if_they_shall(make_data, make_trainer):
+    task, data = make_task(class_balance=0.5), make_data()
+    make_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(task, datamodule=data)
+    counts = data.members["segmentation"].count_classes()
+    expected = balance_classes(counts, 0.5)
+    assert torch.equal(task.objectives["segmentation"].class_weights, expected)
+    assert expected[0] < 1 < expected[1:][counts[1:] > 0].min()
+
+
+def test_without_a_segmenter_there_are_no_pixels_to_balance():
+    with pytest.raises(ValueError, match=r"class_balance must be at least 0, and 0 without a segmenter, got 0\.5"):
+        make_task("classification", "detection", class_balance=0.5)
 
 
 def test_heads_and_sets_must_be_of_the_same_tasks(make_data, make_trainer):

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.padding import conv2d
 from mobilevision.segmentation.geometry import (
+    bring_to_corners,
     fill_size,
     find_first_cell,
     fit_size,
@@ -14,7 +15,10 @@ from mobilevision.segmentation.geometry import (
     restore_logits,
     upsample_logits,
 )
+from mobilevision.segmentation.loss import segmentation_loss
+from mobilevision.segmentation.types import IGNORE_INDEX
 
+CELLS = {"output_stride": 16, "padding": "symmetric"}
 SIDES = st.integers(1, 3000)
 
 
@@ -52,14 +56,14 @@ def test_enlarging_is_linear_between_the_corners():
 def test_logits_of_a_picture_that_fits_are_enlarged_to_the_square_and_cut():
     coarse = torch.randn(3, 5, 5)
     expected = F.interpolate(coarse[None], size=(65, 65), mode="bilinear", align_corners=True)[0, :, :40, :50]
-    torch.testing.assert_close(restore_logits(coarse, 65, (40, 50)), expected)
+    torch.testing.assert_close(restore_logits(coarse, 65, (40, 50), **CELLS), expected)
 
 
 def test_logits_of_a_picture_that_was_scaled_come_back_at_the_size_of_its_file():
     coarse = torch.zeros(2, 5, 5)
     coarse[1, :, 3:] = 1.0
 
-    logits = restore_logits(coarse, 65, (130, 260))
+    logits = restore_logits(coarse, 65, (130, 260), **CELLS)
 
     assert logits.shape == (2, 130, 260)
     # The map steps from 0 to 1 between columns 32 and 48 of 65, which are 130 and 194 of the file's 260.
@@ -68,7 +72,41 @@ def test_logits_of_a_picture_that_was_scaled_come_back_at_the_size_of_its_file()
 
 
 def test_half_precision_is_enlarged_in_float32():
-    assert restore_logits(torch.zeros(2, 3, 3, dtype=torch.bfloat16), 33, (20, 20)).dtype == torch.float32
+    coarse = torch.zeros(2, 3, 3, dtype=torch.bfloat16)
+    assert restore_logits(coarse, 33, (20, 20), **CELLS).dtype == torch.float32
+
+
+def test_on_other_sides_than_deeplabs_cells_come_back_to_their_pixels():
+    coarse = torch.randn(1, 2, 2)
+    placed = place_logits(coarse[None], (20, 20), **CELLS)[0]
+    assert torch.equal(restore_logits(coarse, 20, (20, 20), **CELLS), placed)
+    assert torch.equal(restore_logits(placed, 20, (10, 20), **CELLS), placed[:, :10])
+
+
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    padding=st.sampled_from(["symmetric", "tf_same"]),
+    output_stride=st.sampled_from([4, 8, 16]),
+)
+def test_the_loss_on_corners_is_that_of_the_placed_logits(height, width, padding, output_stride):
+    generator = torch.Generator().manual_seed(height + 100 * width)
+    cells = -(-height // output_stride), -(-width // output_stride)
+    coarse = torch.randn(2, 3, *cells, generator=generator)
+    masks = torch.randint(0, 3, (2, height, width), generator=generator, dtype=torch.uint8)
+    where = {"output_stride": output_stride, "padding": padding}
+    logits, framed = bring_to_corners(coarse, masks, **where, fill=IGNORE_INDEX)
+    assert (framed != IGNORE_INDEX).sum() == masks.numel()
+    found = segmentation_loss(logits.requires_grad_(), framed).total
+    expected = F.cross_entropy(place_logits(coarse, (height, width), **where), masks.long())
+    torch.testing.assert_close(found, expected)
+
+
+def test_on_deeplabs_sides_the_corners_are_there_already():
+    coarse, masks = torch.randn(1, 3, 5, 9), torch.zeros(1, 65, 129, dtype=torch.uint8)
+    logits, framed = bring_to_corners(coarse, masks, **CELLS, fill=IGNORE_INDEX)
+    assert logits is coarse
+    assert framed is masks
 
 
 def test_every_pixel_gets_its_best_class_and_the_first_of_equals():
