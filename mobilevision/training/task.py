@@ -56,6 +56,8 @@ class NetworkTask(L.LightningModule):
         frozen_epochs: Epochs at the beginning in which the backbone is left as it is, until the heads know something.
         freeze_norm: Leave the statistics of all batch normalisation as they are: a small batch's own are worse.
             ``backbone``: only its, where fresh heads have none to keep.
+        freeze_norm_from: The first epoch, counted from 0, in which ``freeze_norm`` holds: until then the statistics
+            follow the training set, and then everything gets used to what they have become.
         weights: What to start all of the network from: a weights file of any program that is known, or a name of the
             zoo. Classes are found by name once the data has said its own, where the file has names; those that it does
             not have stay as initialised.
@@ -86,6 +88,7 @@ class NetworkTask(L.LightningModule):
         backbone_rate: float = 1.0,
         frozen_epochs: int = 0,
         freeze_norm: bool | Literal["backbone"] = False,
+        freeze_norm_from: int = 0,
         weights: str | None = None,
         backbone_weights: str | None = None,
     ) -> None:
@@ -102,6 +105,7 @@ class NetworkTask(L.LightningModule):
         self.backbone_rate = backbone_rate
         self.frozen_epochs = frozen_epochs
         self.freeze_norm = freeze_norm
+        self.freeze_norm_from = freeze_norm_from
         known = None if weights is None else read_weights(weights)
         known_backbone = None if backbone_weights is None else read_weights(backbone_weights)
         take_options(self.hparams, known, known_backbone)
@@ -180,10 +184,11 @@ class NetworkTask(L.LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
-        if self.freeze_norm is True:
+        freeze_norm = self.freeze_norm if self.current_epoch >= self.freeze_norm_from else False
+        if freeze_norm is True:
             frozen: nn.Module | None = self.network
         else:
-            frozen = self.network.backbone if self.freeze_norm or self._backbone_is_frozen() else None
+            frozen = self.network.backbone if freeze_norm or self._backbone_is_frozen() else None
         if frozen is not None:
             for module in frozen.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -191,7 +196,7 @@ class NetworkTask(L.LightningModule):
         return self
 
     def on_train_epoch_start(self) -> None:
-        """Freeze or free the backbone."""
+        """Freeze or free the backbone, and freeze what is frozen from here on."""
         self.train()
         # Several processes wait for every gradient that they began with; one alone saves those that move nothing.
         if self.trainer.world_size == 1:

@@ -144,6 +144,16 @@ def test_frozen_norms_keep_their_statistics_and_train_their_weights(make_trainer
     assert not any("running" in name or "num_batches" in name for name in changed)
 
 
+def test_norms_may_be_frozen_once_their_statistics_have_followed(make_trainer, tiny_task, tiny_data) -> None:
+    task = tiny_task(learning_rate=0.1, freeze_norm=True, freeze_norm_from=1)
+    first, second, third = state_by_epoch(task, tiny_data(), make_trainer)
+    running = [name for name in first if "running" in name]
+    assert running
+    for name in running:
+        assert not torch.equal(first[name], second[name])
+        assert torch.equal(second[name], third[name])
+
+
 def test_a_task_starts_from_the_weights_it_is_given(tiny_task, tmp_path) -> None:
     source = tiny_task()
     save_weights(source.network, tmp_path / "a.safetensors")
