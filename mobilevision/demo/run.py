@@ -16,7 +16,6 @@ from mobilevision.demo.pictures import draw_overview
 from mobilevision.demo.scenes import CLASS_NAMES, SCENE_SIDE
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
-from mobilevision.models import build_network
 from mobilevision.multitask.datamodule import MultiTaskDataModule
 from mobilevision.multitask.task import MultiTaskTask
 from mobilevision.outputs import replacing, write_json
@@ -24,8 +23,7 @@ from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.task import NetworkTask
-from mobilevision.weights.file import read_weights, save_weights
-from mobilevision.weights.joint import combine_weights
+from mobilevision.weights.file import save_weights
 
 CLASSIFIER_SIDE = 64
 SEGMENTER_SIDE = SCENE_SIDE + 1
@@ -41,7 +39,7 @@ class DemoSize(NamedTuple):
     classification_epochs: int = 25
     detection_epochs: int = 5
     segmentation_epochs: int = 5
-    multitask_epochs: int = 1
+    multitask_epochs: int = 5
 
 
 class Outcome(NamedTuple):
@@ -57,8 +55,8 @@ def run_demo(
 ) -> dict[str, Outcome]:
     """Draw scenes, train the three tasks on some of them, then all together; measure and draw them on the others.
 
-    The classifier comes first; detector and segmenter start from its backbone, as they would from ImageNet's. The joint
-    network begins with the heads of the three on the detector's backbone.
+    The classifier comes first; detector, segmenter and joint network start from its backbone, as they would from
+    ImageNet's, and the joint network sees every scene as often as the other two.
 
     Args:
         output: Folder for data, weights, ``metrics.json`` and ``demo.png``; what an earlier run left is replaced.
@@ -75,13 +73,13 @@ def run_demo(
     say(f"drawing {size.num_train} scenes to train on and {size.num_val} to measure on")
     layouts = write_datasets(output / "data", num_train=size.num_train, num_val=size.num_val, seed=seed)
     outcomes: dict[str, Outcome] = {}
-    steps = {"classification": _classify, "detection": _detect, "segmentation": _segment, "multitask": _join}
+    steps = {"classification": _classify, "detection": _detect, "segmentation": _segment, "multitask": join}
     for name, prepare in steps.items():
         # Every task draws its first weights from the same seed, whatever ran before it.
         L.seed_everything(seed, verbose=False)
         task, data, epochs = prepare(layouts, size, seed, outcomes)
         say(f"{name}: {epochs} epochs")
-        outcomes[name] = _train(task, data, epochs, output / "weights" / f"{name}.safetensors")
+        outcomes[name] = train(task, data, epochs, output / "weights" / f"{name}.safetensors")
     with replacing(output / "demo.png") as temporary:
         draw_overview(layouts, {name: outcome.weights for name, outcome in outcomes.items()}, temporary)
     figures = {name: {**outcome.figures, "seconds": outcome.seconds} for name, outcome in outcomes.items()}
@@ -89,7 +87,8 @@ def run_demo(
     return outcomes
 
 
-def _train(task: NetworkTask, data: ImageDataModule, epochs: int, weights: Path) -> Outcome:
+def train(task: NetworkTask, data: ImageDataModule, epochs: int, weights: Path) -> Outcome:
+    """Train a task, measure it at the end, and write its weights."""
     start = time.monotonic()
     trainer = L.Trainer(
         accelerator="cpu",
@@ -156,31 +155,37 @@ def _segment(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) ->
     return task, _masks(layouts, seed), size.segmentation_epochs
 
 
-def _join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
-    parts = {name: read_weights(outcome.weights) for name, outcome in outcomes.items()}
-    joint = combine_weights(parts, "detection")
-    heads = outcomes["detection"].weights.with_name("multitask.safetensors")
-    save_weights(build_network(joint, heads), heads)
-    # The segmenter's head has the longest way to go: it is new to this backbone. The sets share its statistics, and
-    # crops of objects would spoil them for whole scenes.
+def join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, **changes: Any) -> Prepared:
+    """Prepare the joint network: the classifier with two heads more.
+
+    Args:
+        layouts: The scenes.
+        size: How often they are seen.
+        seed: Decides order and augmentation.
+        outcomes: That of the classifier among them.
+        changes: Of the task's options.
+    """
+    recipe = {
+        # Cuttings of objects and whole scenes share statistics; when these have settled, the heads get used to them.
+        "freeze_norm": "backbone",
+        "freeze_norm_from": size.multitask_epochs * 3 // 5,
+        # The detector's loss is some twenty times as large, and the optimiser sees only their sum.
+        "loss_weights": {"segmentation": 20.0},
+    }
+    new = {"head_norm_momentum": _NORM_MOMENTUM}
     task = MultiTaskTask(
+        {
+            "classification": {},
+            "detection": {"num_classes": len(CLASS_NAMES), "input_size": SCENE_SIDE, **new},
+            "segmentation": {"num_classes": len(CLASS_NAMES) + 1, "input_size": SEGMENTER_SIDE, **new},
+        },
         norm_momentum=_NORM_MOMENTUM,
-        freeze_norm="backbone",
         label_smoothing=0.0,
-        loss_weights={"segmentation": 3.0},
-        head_rates={"segmentation": 2.0},
-        weights=str(heads),
-        **_RECIPE | {"learning_rate": 2e-3},
+        weights=str(outcomes["classification"].weights),
+        **_RECIPE | recipe | changes,
     )
-    data = MultiTaskDataModule(
-        _crops(layouts, seed),
-        _boxes(layouts, seed),
-        _masks(layouts, seed),
-        draw="weight",
-        weights={"classification": 0.15, "detection": 0.3, "segmentation": 0.55},
-        seed=seed,
-    )
-    return task, data, size.multitask_epochs
+    members = _crops(layouts, seed), _boxes(layouts, seed), _masks(layouts, seed)
+    return task, MultiTaskDataModule(*members, pair_by_name=True, seed=seed), size.multitask_epochs
 
 
 def _crops(layouts: Layouts, seed: int) -> ImageNetDataModule:

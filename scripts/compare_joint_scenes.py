@@ -1,0 +1,110 @@
+"""Train three tasks alone and together on drawn scenes, with as many passes; compare ways with batch normalisation.
+
+    python scripts/compare_joint_scenes.py FOLDER [--seeds N] [--json FILE]
+
+The sides are those of ``mobilevision demo``, which writes into the folder. What is called ``per task`` are the weights
+of ``shared``, and for each task the statistics of its own training pictures: no longer one pass.
+"""
+
+import argparse
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import lightning as L
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from mobilevision.classification.task import ClassificationTask
+from mobilevision.cli.allocator import keep_freed_memory
+from mobilevision.demo.datasets import Layouts
+from mobilevision.demo.run import DemoSize, Outcome, join, run_demo, train
+from mobilevision.detection.task import DetectionTask
+from mobilevision.models import build_network
+from mobilevision.outputs import write_json
+from mobilevision.segmentation.task import SegmentationTask
+from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.joint import split_weights
+
+FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
+TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}
+OTHER_WAYS = {"shared": {"freeze_norm": False}, "frozen": {"freeze_norm_from": 0}}
+"""Beside the demo's own: shared first, then frozen."""
+
+Figures = Mapping[str, float]
+
+
+def main() -> None:
+    """Train all sides with every seed, print the figures, and write them to a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    keep_freed_memory()
+    runs: dict[str, list[Figures]] = {}
+    for seed in range(given.seeds):
+        for side, figures in compare(given.folder / str(seed), seed):
+            runs.setdefault(side, []).append(figures)
+            print(f"seed {seed}  {side:20}", *(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
+    if given.json:
+        means = {
+            side: {name: statistics.mean(each[name] for each in all_) for name in all_[0]}
+            for side, all_ in runs.items()
+        }
+        write_json(given.json, {"means": means, "runs": runs})
+
+
+def compare(folder: Path, seed: int) -> Iterator[tuple[str, Figures]]:
+    """Give each side's name and figures."""
+    size = DemoSize()
+    outcomes = run_demo(folder, seed=seed, size=size)
+    yield "alone", {name: outcomes[task].figures[name] for task, name in FIGURES.items()}
+    yield "shared, then frozen", main_figures(outcomes["multitask"])
+    layouts = Layouts(folder / "data")
+    for way, changes in OTHER_WAYS.items():
+        L.seed_everything(seed, verbose=False)
+        task, data, epochs = join(layouts, size, seed, outcomes, **changes)
+        outcome = train(task, data, epochs, folder / "weights" / f"{way}.safetensors")
+        yield way, main_figures(outcome)
+        if way == "shared":
+            yield "per task", measure_apart(outcome.weights, data.members)
+
+
+def mean_of(runs: Sequence[Figures]) -> Figures:
+    """Give the mean of every figure."""
+    return {name: statistics.mean(figures[name] for figures in runs) for name in runs[0]}
+
+
+def main_figures(outcome: Outcome) -> Figures:
+    """Give the figures that the tasks are judged by."""
+    return {name: outcome.figures[name] for name in FIGURES.values()}
+
+
+def measure_apart(weights: Path, sets: Mapping[str, ImageDataModule]) -> Figures:
+    """Measure each part of a joint network with the statistics of its own training pictures."""
+    joint, figures = read_weights(weights), {}
+    for task, figure in FIGURES.items():
+        network = build_network(split_weights(joint, task), weights)
+        sets[task].setup("fit")
+        update_bn(pictures(sets[task]), network)
+        save_weights(network, weights.with_name(f"{task}_own.safetensors"))
+        alone = TASKS[task](network.num_classes, weights=str(weights.with_name(f"{task}_own.safetensors")))
+        trainer = L.Trainer(
+            accelerator="cpu", devices=1, logger=False, enable_model_summary=False, precision="bf16-mixed"
+        )
+        trainer.validate(alone, datamodule=sets[task], verbose=False)
+        assert alone.report is not None
+        figures[figure] = alone.report.figures[figure]
+    return figures
+
+
+def pictures(data: ImageDataModule) -> Iterator[Tensor]:
+    """Give a training set's batches without their labels."""
+    for batch in data.train_dataloader():
+        yield batch.images
+
+
+if __name__ == "__main__":
+    main()
