@@ -1,4 +1,4 @@
-"""Train three tasks alone and together on drawn scenes, with as many passes; compare ways with batch normalisation.
+"""Train three tasks alone and together on drawn scenes, with as many passes, and in several ways.
 
     python scripts/compare_joint_scenes.py FOLDER [--seeds N] [--json FILE]
 
@@ -10,6 +10,7 @@ import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from torch import Tensor
@@ -29,8 +30,12 @@ from mobilevision.weights.joint import split_weights
 
 FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
 TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}
-OTHER_WAYS = {"shared": {"freeze_norm": False}, "frozen": {"freeze_norm_from": 0}}
-"""Beside the demo's own: shared first, then frozen."""
+OTHER_WAYS: Mapping[str, Mapping[str, Any]] = {
+    "shared": {"freeze_norm": False},
+    "frozen": {"freeze_norm_from": 0},
+    "stride 32": {"output_stride": 32},
+}
+"""Beside the demo's own: statistics shared first, then frozen; the segmenter at output stride 16."""
 
 Figures = Mapping[str, float]
 

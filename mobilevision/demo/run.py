@@ -155,7 +155,9 @@ def _segment(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) ->
     return task, _masks(layouts, seed), size.segmentation_epochs
 
 
-def join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, **changes: Any) -> Prepared:
+def join(
+    layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, *, output_stride: int = 16, **changes: Any
+) -> Prepared:
     """Prepare the joint network: the classifier with two heads more.
 
     Args:
@@ -163,6 +165,7 @@ def join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, **chan
         size: How often they are seen.
         seed: Decides order and augmentation.
         outcomes: That of the classifier among them.
+        output_stride: Of the segmenter.
         changes: Of the task's options.
     """
     recipe = {
@@ -173,11 +176,12 @@ def join(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, **chan
         "loss_weights": {"segmentation": 20.0},
     }
     new = {"head_norm_momentum": _NORM_MOMENTUM}
+    masks = {"num_classes": len(CLASS_NAMES) + 1, "input_size": SEGMENTER_SIDE, "output_stride": output_stride}
     task = MultiTaskTask(
         {
             "classification": {},
             "detection": {"num_classes": len(CLASS_NAMES), "input_size": SCENE_SIDE, **new},
-            "segmentation": {"num_classes": len(CLASS_NAMES) + 1, "input_size": SEGMENTER_SIDE, **new},
+            "segmentation": masks | new,
         },
         norm_momentum=_NORM_MOMENTUM,
         label_smoothing=0.0,
