@@ -128,6 +128,6 @@ def make_schedule(
     return factor
 
 
-def start_later(factor: Callable[[int], float], steps: int) -> Callable[[int], float]:
+def start_later(factor: Callable[[int], float], steps: float) -> Callable[[int], float]:
     """Give the same schedule with 0 for the first ``steps`` steps."""
     return lambda step: 0.0 if step < steps else factor(step)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.training.freezing import Freezing
 from mobilevision.training.objective import Objective
 from mobilevision.training.optimization import (
     OptimizerName,
@@ -103,9 +104,7 @@ class NetworkTask(L.LightningModule):
         self.decay = decay
         self.warmup_steps = warmup_steps
         self.backbone_rate = backbone_rate
-        self.frozen_epochs = frozen_epochs
-        self.freeze_norm = freeze_norm
-        self.freeze_norm_from = freeze_norm_from
+        self.freezing = Freezing(frozen_epochs if backbone_rate > 0 else math.inf, freeze_norm, freeze_norm_from)
         known = None if weights is None else read_weights(weights)
         known_backbone = None if backbone_weights is None else read_weights(backbone_weights)
         take_options(self.hparams, known, known_backbone)
@@ -184,15 +183,8 @@ class NetworkTask(L.LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
-        freeze_norm = self.freeze_norm if self.current_epoch >= self.freeze_norm_from else False
-        if freeze_norm is True:
-            frozen: nn.Module | None = self.network
-        else:
-            frozen = self.network.backbone if freeze_norm or self._backbone_is_frozen() else None
-        if frozen is not None:
-            for module in frozen.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for module in self.freezing.find_still_norms(self.network, self.current_epoch):
+            module.eval()
         return self
 
     def on_train_epoch_start(self) -> None:
@@ -200,7 +192,7 @@ class NetworkTask(L.LightningModule):
         self.train()
         # Several processes wait for every gradient that they began with; one alone saves those that move nothing.
         if self.trainer.world_size == 1:
-            self.network.backbone.requires_grad_(not self._backbone_is_frozen())
+            self.network.backbone.requires_grad_(not self.freezing.holds_backbone(self.current_epoch))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed the step, so that dropout draws the same whether or not the run was interrupted before."""
@@ -288,7 +280,7 @@ class NetworkTask(L.LightningModule):
             warmup_steps=self.warmup_steps,
             decay=self.decay,
         )
-        later = start_later(factor, self.frozen_epochs * steps_per_epoch)
+        later = start_later(factor, self.freezing.backbone_epochs * steps_per_epoch)
         backbone = set(self.network.backbone.parameters())
         factors = [later if group["params"][0] in backbone else factor for group in optimizer.param_groups]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
@@ -301,9 +293,6 @@ class NetworkTask(L.LightningModule):
     def part_rates(self) -> dict[nn.Module, float]:
         """Give the factors on the learning rate of parts that have one of their own."""
         return {self.network.backbone: self.backbone_rate}
-
-    def _backbone_is_frozen(self) -> bool:
-        return self.backbone_rate == 0 or self.current_epoch < self.frozen_epochs
 
     def _steps_per_epoch(self) -> int:
         # A run that is bounded in steps only has not made its loader by now.
