@@ -33,10 +33,10 @@ SEGMENTER_SIDE = SCENE_SIDE + 1
 class DemoSize(NamedTuple):
     """How much is drawn and trained; the defaults are the demo, less is for tests."""
 
-    num_train: int = 800
+    num_train: int = 760
     num_val: int = 150
     width_mult: float = 0.5
-    classification_epochs: int = 25
+    classification_epochs: int = 23
     detection_epochs: int = 5
     segmentation_epochs: int = 5
     multitask_epochs: int = 5
@@ -124,7 +124,7 @@ def _classify(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -
         norm_momentum=_NORM_MOMENTUM,
         dropout=0.0,
         label_smoothing=0.0,
-        **_RECIPE | {"learning_rate": 5e-3},
+        **_RECIPE | {"learning_rate": 7e-3},
     )
     return task, _crops(layouts, seed), size.classification_epochs
 
@@ -197,7 +197,7 @@ def _crops(layouts: Layouts, seed: int) -> ImageNetDataModule:
         str(layouts.classification),
         input_size=CLASSIFIER_SIDE,
         min_crop_area=0.6,
-        batch_size=16,
+        batch_size=32,
         num_workers=1,
         seed=seed,
     )

@@ -61,7 +61,12 @@ def parameter_groups(
 
 
 def make_optimizer(
-    name: OptimizerName, groups: list[dict[str, Any]], *, learning_rate: float, momentum: float
+    name: OptimizerName,
+    groups: list[dict[str, Any]],
+    *,
+    learning_rate: float,
+    momentum: float,
+    fused: bool = False,
 ) -> Optimizer:
     """Make an optimizer.
 
@@ -71,6 +76,8 @@ def make_optimizer(
         groups: As :func:`parameter_groups` gives them.
         learning_rate: The base rate.
         momentum: Of sgd and rmsprop; adamw keeps its own betas.
+        fused: Whether sgd and adamw run as one kernel over all parameters, where there is one: some hundred small
+            tensors take a third of the time on a CPU.
 
     Raises:
         ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
@@ -78,9 +85,9 @@ def make_optimizer(
     groups = [{**group, "lr": learning_rate * group["rate"]} for group in groups]
     match name:
         case "sgd":
-            return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, fused=fused or None)
         case "adamw":
-            return torch.optim.AdamW(groups, lr=learning_rate)
+            return torch.optim.AdamW(groups, lr=learning_rate, fused=fused or None)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=learning_rate, momentum=momentum, alpha=0.9)
         case "rmsprop_tf":

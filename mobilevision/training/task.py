@@ -268,6 +268,8 @@ class NetworkTask(L.LightningModule):
             parameter_groups(self.trained_modules(), self.weight_decay, rates=rates),
             learning_rate=self.learning_rate,
             momentum=self.momentum,
+            # Lightning clips no gradients for optimizers that could unscale them.
+            fused=not self.trainer.gradient_clip_val,
         )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
