@@ -184,3 +184,21 @@ def test_no_schedule_leaves_0_to_1_and_after_warm_up_none_rises(name, total, epo
     assert factor(step) > 0 or step >= total
     if step >= warmup:
         assert factor(step + 1) <= factor(step)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_one_kernel_over_all_parameters_does_the_same(name):
+    torch.manual_seed(0)
+    networks = [nn.Linear(6, 4) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    optimizers = [
+        make_optimizer(name, parameter_groups(network, 0.1), learning_rate=0.1, momentum=0.9, fused=fused)
+        for network, fused in zip(networks, (False, True), strict=True)
+    ]
+    images = torch.randn(5, 6)
+    for _ in range(3):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(networks[1].weight, networks[0].weight)

@@ -136,6 +136,13 @@ def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) 
         tiny_task(backbone_rate=-1)
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_gradients_can_be_clipped_where_the_optimizer_is_not_fused(make_trainer, tiny_task, tiny_data, clip) -> None:
+    trainer = make_trainer(max_steps=1, limit_val_batches=0, gradient_clip_val=clip)
+    trainer.fit(tiny_task(learning_rate=0.1), tiny_data())
+    assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == (clip is None)
+
+
 def test_frozen_norms_keep_their_statistics_and_train_their_weights(make_trainer, tiny_task, tiny_data) -> None:
     task = tiny_task(learning_rate=0.1, freeze_norm=True)
     states = state_by_epoch(task, tiny_data(), make_trainer)
