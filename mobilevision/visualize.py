@@ -71,6 +71,11 @@ def class_color(label: int) -> Color:
     return red, green, blue
 
 
+def mask_color(label: int) -> Color:
+    """Give the colour of a mask's class: that of an object's box, which counts without the background."""
+    return class_color(label - 1)
+
+
 def class_name(label: int, class_names: Sequence[str]) -> str:
     """Give the name of a class, or its number where there are no names."""
     return class_names[label] if label < len(class_names) else str(label)
@@ -204,13 +209,13 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int = 4, side: int = 
 def index_mask(mask: UInt8[np.ndarray, "H W"]) -> Image.Image:
     """Make a picture whose pixels are the mask's numbers and whose palette has their colours, the background black."""
     indexed = Image.fromarray(mask)
-    indexed.putpalette([0, 0, 0, *(value for label in range(1, 256) for value in class_color(label))])
+    indexed.putpalette([0, 0, 0, *(value for label in range(1, 256) for value in mask_color(label))])
     return indexed
 
 
 def _blend(image: Picture, mask: UInt8[np.ndarray, "H W"]) -> Picture:
     opacity = np.where(_edges(mask), 1.0, MASK_OPACITY).astype(np.float32) * _is_shown(mask)
-    colors = np.array([class_color(label) for label in range(256)], np.float32)
+    colors = np.array([mask_color(label) for label in range(256)], np.float32)
     blended = image + opacity[..., None] * (colors[mask] - image)
     return np.asarray(blended.round(), np.uint8)
 
@@ -225,7 +230,7 @@ def _mask_legend(
 ) -> Image.Image:
     labels, counts = np.unique(mask[_is_shown(mask)], return_counts=True)
     entries = [
-        (class_color(int(labels[i])), f"{class_name(int(labels[i]), class_names)} {counts[i] / mask.size:.0%}")
+        (mask_color(int(labels[i])), f"{class_name(int(labels[i]), class_names)} {counts[i] / mask.size:.0%}")
         for i in np.argsort(-counts, kind="stable")
     ]
     return _legend(entries, width, font)

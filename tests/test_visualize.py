@@ -55,7 +55,7 @@ def test_a_mask_colours_its_pixels_and_leaves_background_and_ignored_ones_clear(
     assert (drawn[:90, :] == 128).all()
     assert (drawn[310:400, :] == 128).all()
     assert (drawn[150, 150] != 128).any()
-    assert (drawn[100, 150] == class_color(2)).all()
+    assert (drawn[100, 150] == class_color(1)).all()
 
 
 def test_a_mask_of_255_only_has_an_empty_legend():
@@ -74,7 +74,7 @@ def test_an_indexed_mask_keeps_its_numbers_and_shows_their_colours():
     mask = np.array([[0, 1], [2, 255]], np.uint8)
     image = index_mask(mask)
     assert np.array_equal(np.array(image), mask)
-    assert image.convert("RGB").getpixel((1, 0)) == class_color(1)
+    assert image.convert("RGB").getpixel((1, 0)) == class_color(0)
     assert image.convert("RGB").getpixel((0, 0)) == (0, 0, 0)
 
 
@@ -142,6 +142,8 @@ def test_several_answers_stand_on_one_picture_with_their_legends_below():
     assert drawn.shape == (400 + legend + ranking, 500, 3)
     assert (drawn[120:180, 120:180] == draw_mask(GREY, mask)[120:180, 120:180]).all()
     assert (drawn[250, 320:440] == class_color(1)).all()
+    # A dog has one colour as box and as mask.
+    assert (drawn[100, 150] == class_color(1)).all()
 
 
 def test_without_answers_the_picture_stays_as_it_is():

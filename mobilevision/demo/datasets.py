@@ -25,7 +25,7 @@ from mobilevision.demo.scenes import (
     visible_mask,
 )
 from mobilevision.outputs import write_json, write_text
-from mobilevision.visualize import class_color
+from mobilevision.visualize import mask_color
 
 DESCRIPTION = "scenes.json"
 """Says what a folder of drawn scenes was made with, and that it is one."""
@@ -174,5 +174,5 @@ def _encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 def _save_palette_png(mask: UInt8[np.ndarray, "S S"], path: Path) -> None:
     image = Image.fromarray(mask, mode="P")
-    image.putpalette([0, 0, 0, *(value for label in range(len(CLASS_NAMES)) for value in class_color(label + 1))])
+    image.putpalette([0, 0, 0, *(value for label in range(len(CLASS_NAMES)) for value in mask_color(label + 1))])
     image.save(path)
