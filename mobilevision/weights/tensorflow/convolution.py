@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobilevision.weights.tensorflow.layers import Array, Filters, Layer, to_floats
+from mobilevision.weights.tensorflow.layers import Array, Filters, Layer, QuantizedArray
 
 DEFAULT_EPS = 1e-3
 """Of the backbone's normalisation, where it was folded away and none is left to keep."""
@@ -43,7 +43,7 @@ def conv_norm_tensors(name: str, layer: Layer, eps: float) -> dict[str, Tensor]:
         gamma, mean = np.ones(len(filters.weight)), np.zeros(len(filters.weight))
         beta, variance = mean if filters.bias is None else filters.bias, gamma - eps
     return {
-        f"{name}.conv.weight": _tensor(to_floats(filters.weight)),
+        f"{name}.conv.weight": _tensor(filters.weight),
         f"{name}.norm.weight": _vector(layer, gamma),
         f"{name}.norm.bias": _vector(layer, beta),
         f"{name}.norm.running_mean": _vector(layer, mean),
@@ -70,7 +70,7 @@ def linear_tensors(layer: Layer) -> tuple[Tensor, Tensor]:
     if filters.norm:
         raise ValueError(f"expected a bias behind {layer.name}, found a normalisation")
     bias = np.zeros(len(filters.weight)) if filters.bias is None else filters.bias
-    return _tensor(to_floats(filters.weight)), _vector(layer, bias)
+    return _tensor(filters.weight), _vector(layer, bias)
 
 
 def _vector(layer: Layer, values: Array) -> Tensor:
@@ -80,7 +80,12 @@ def _vector(layer: Layer, values: Array) -> Tensor:
     return _tensor(values)
 
 
-def _tensor(values: Array) -> Tensor:
+def _tensor(values: Array | QuantizedArray) -> Tensor:
     # In the order in which the network will hold it: as another it would be in the memory twice.
-    tensor = torch.from_numpy(np.require(values, np.float32, ["W"]))
-    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.contiguous()
+    order = torch.channels_last if len(values.shape) == 4 else torch.contiguous_format
+    tensor = torch.empty(values.shape, dtype=torch.float32, memory_format=order)
+    if isinstance(values, QuantizedArray):
+        values.dequantize(tensor.numpy())
+    else:
+        np.copyto(tensor.numpy(), values, casting="same_kind")
+    return tensor

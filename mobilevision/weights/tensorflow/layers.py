@@ -61,9 +61,9 @@ class QuantizedArray:
         """Put the dimensions into another order."""
         return type(self)(self.integers.transpose(axes), self.scale.transpose(axes), self.zero_point.transpose(axes))
 
-    def dequantize(self) -> Array:
-        """Give the numbers that the integers stand for, in memory of their own."""
-        values = np.empty_like(self.integers, np.float32)
+    def dequantize(self, out: Array | None = None) -> Array:
+        """Give the numbers that the integers stand for, in ``out`` or else in memory of their own."""
+        values: Array = np.empty(self.shape, np.float32) if out is None else out
         np.subtract(self.integers, self.zero_point, out=values, dtype=np.float32)
         values *= self.scale
         return values
