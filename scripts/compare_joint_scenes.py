@@ -31,7 +31,7 @@ from mobilevision.weights.joint import split_weights
 FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
 TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}
 OTHER_WAYS: Mapping[str, Mapping[str, Any]] = {
-    "shared": {"freeze_norm": False},
+    "shared": {"freeze_norm": False, "freeze_norm_from": 0},
     "frozen": {"freeze_norm_from": 0},
     "stride 32": {"output_stride": 32},
 }

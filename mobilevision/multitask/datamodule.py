@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 
 from mobilevision.detection.datamodule import CocoDataModule
-from mobilevision.multitask.pairing import PairedPictures, Rest, collate_paired, pair_by_name
+from mobilevision.detection.datamodule import collate as collate_boxes
+from mobilevision.multitask.pairing import PairedPictures, Places, Rest, collate_paired, pair_by_name
 from mobilevision.multitask.turns import Draw, draw_turns
 from mobilevision.multitask.types import BOTH, TASK_NAMES
 from mobilevision.segmentation.datamodule import MaskDataModule
-from mobilevision.training.datamodule import ImageDataModule
+from mobilevision.segmentation.datamodule import collate_train as collate_masks
+from mobilevision.training.datamodule import Collate, ImageDataModule
 from mobilevision.training.loader import ResumableLoader
 
 Turns = list[tuple[str, ...]]
+
+DETECTION, SEGMENTATION = "detection", "segmentation"
 
 
 class MultiTaskDataModule(ImageDataModule):
@@ -62,9 +66,12 @@ class MultiTaskDataModule(ImageDataModule):
         self.draw: Draw = draw
         self.weights = weights
         if pair_by_name and not (isinstance(detection, CocoDataModule) and isinstance(segmentation, MaskDataModule)):
-            raise ValueError("pair_by_name needs a set with boxes and one with masks")
+            raise ValueError(
+                f"pair_by_name needs a set with boxes and one with masks, got {', '.join(self.members)} as "
+                f"{', '.join(type(module).__name__ for module in self.members.values())}"
+            )
         self.pair_by_name = pair_by_name
-        self._paired: PairedPictures | None = None
+        self._places: list[Places] = []
         # Wrong weights are known before anything is read; what there is of paired sets is only seen then.
         known = (weights or (BOTH,)) if pair_by_name else self.members
         draw_turns(dict.fromkeys(known, 1), draw, weights=weights)
@@ -77,24 +84,21 @@ class MultiTaskDataModule(ImageDataModule):
             module.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Let every member find its files."""
+        """Let every member find its files, and pair those that are to be.
+
+        Raises:
+            ValueError: There are none to pair, or their names do not say which belong together; or as the members do.
+        """
         for module in self.members.values():
             module.trainer = self.trainer
             module.setup(stage)
         if stage == "fit" and self.pair_by_name:
-            self._pair()
-
-    def _pair(self) -> None:
-        """Take the pictures that are in both sets out of each."""
-        boxed, masked = self.members["detection"], self.members["segmentation"]
-        assert isinstance(boxed, CocoDataModule)
-        assert isinstance(masked, MaskDataModule)
-        places = pair_by_name(boxed.train_set, masked.train_set)
-        self._paired = PairedPictures(boxed.train_set, masked.train_set, places, boxed.train_transform)
-        self.batch_size, self.num_workers = boxed.batch_size, boxed.num_workers
-        for module, taken in zip((boxed, masked), zip(*places, strict=True), strict=True):
-            left = sorted(set(range(len(module.train_set))).difference(taken))
-            module.train_set = Rest(module.train_set, left)
+            boxed, masked = (self.members[task].train_set for task in (DETECTION, SEGMENTATION))
+            self._places = pair_by_name(boxed, masked)
+            only_boxes, only_masks = (len(each) - len(self._places) for each in (boxed, masked))
+            rank_zero_info(
+                f"{len(self._places)} pictures have boxes and a mask, {only_boxes} boxes only, {only_masks} a mask only"
+            )
 
     def train_dataloader(self) -> CombinedLoader:
         """Give the steps of an epoch.
@@ -102,9 +106,10 @@ class MultiTaskDataModule(ImageDataModule):
         Raises:
             ValueError: ``weights`` are of other sets than there are once pictures are paired.
         """
-        loaders = {task: module.train_dataloader() for task, module in self.members.items() if len(module.train_set)}
-        if self._paired is not None:
-            loaders[BOTH] = self.train_loader(self._paired, collate_paired)
+        loaders = self._paired_loaders() if self.pair_by_name else {}
+        for task, module in self.members.items():
+            if not self.pair_by_name or task not in (DETECTION, SEGMENTATION):
+                loaders[task] = module.train_dataloader()
         lengths = {task: len(loader) for task, loader in loaders.items()}
 
         def turns(epoch: int) -> Turns:
@@ -116,6 +121,22 @@ class MultiTaskDataModule(ImageDataModule):
                 loader.load_state_dict(self._turns_place)
             self._turns_place = None
         return CombinedLoader({loader.task: loader for loader in self._loaders}, "min_size")
+
+    def _paired_loaders(self) -> dict[str, ResumableLoader]:
+        """Make the loaders of the pictures in both sets, and of those that are in one, as far as there are any."""
+        boxed, masked = self.members[DETECTION], self.members[SEGMENTATION]
+        assert isinstance(boxed, CocoDataModule)
+        assert isinstance(masked, MaskDataModule)
+        self.batch_size, self.num_workers = boxed.batch_size, boxed.num_workers
+        paired = PairedPictures(boxed.train_set, masked.train_set, self._places, boxed.train_transform)
+        loaders = {BOTH: self.train_loader(paired, collate_paired)}
+        collates: dict[str, Collate] = {DETECTION: collate_boxes, SEGMENTATION: collate_masks}
+        for (task, collate), taken in zip(collates.items(), zip(*self._places, strict=True), strict=True):
+            module = self.members[task]
+            left = sorted(set(range(len(module.train_set))).difference(taken))
+            if left:
+                loaders[task] = module.train_loader(Rest(module.train_set, left), collate)
+        return loaders
 
     def val_dataloader(self) -> CombinedLoader:
         """Give the validation sets one after the other, in the order of the members."""

@@ -1,7 +1,6 @@
 """Pictures that stand in the sets of detector and segmenter, each once and with both labels."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,27 +27,27 @@ def pair_by_name(boxed: PictureSet, masked: PictureSet) -> list[Places]:
     """Find the pictures of two sets whose files have the same name, whatever their folders and endings.
 
     Raises:
-        ValueError: There are none, or a set has two pictures of one name.
+        ValueError: There are none, or several pictures of one name in a set, and some in the other.
     """
     first, second = _places(boxed), _places(masked)
-    pairs = [Places(place, second[name]) for name, place in first.items() if name in second]
-    if not pairs:
+    common = [name for name in first if name in second]
+    for pictures, places in ((boxed, first), (masked, second)):
+        for name in common:
+            if len(places[name]) > 1:
+                paths = " and ".join(str(pictures.path(place)) for place in places[name][:2])
+                raise ValueError(f"pair_by_name needs one picture of a name in a set, got {paths}")
+    if not common:
         raise ValueError(
             "pair_by_name needs pictures with boxes and with masks whose files have the same name, got none, such as "
             f"{boxed.path(0)} and {masked.path(0)}"
         )
-    return pairs
+    return [Places(first[name][0], second[name][0]) for name in common]
 
 
-def _places(pictures: PictureSet) -> dict[str, int]:
-    places: dict[str, int] = {}
+def _places(pictures: PictureSet) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
     for place in range(len(pictures)):
-        path = pictures.path(place)
-        if path.stem in places:
-            raise ValueError(
-                f"pair_by_name needs one picture of a name in a set, got {pictures.path(places[path.stem])} and {path}"
-            )
-        places[path.stem] = place
+        places.setdefault(pictures.path(place).stem, []).append(place)
     return places
 
 
@@ -102,11 +101,11 @@ class PairedPictures(Dataset[PairedSample]):
 
 
 class Rest(Dataset[Any]):
-    """Some pictures of a set; they keep its positions.
+    """Some pictures of a set; a sample's position is that in the whole set.
 
     Args:
         whole: The set.
-        positions: Of those that are left in it.
+        positions: Of those that are left.
     """
 
     def __init__(self, whole: Any, positions: Sequence[int]) -> None:
@@ -115,11 +114,6 @@ class Rest(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.positions)
-
-    def path(self, position: int) -> Path:
-        """Give the file of one picture, by its position in the whole set."""
-        path: Path = self.whole.path(position)
-        return path
 
     def __getitem__(self, key: SampleKey) -> Any:
         """Give one picture, as the whole set does."""

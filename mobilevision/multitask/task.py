@@ -1,6 +1,7 @@
 """Train and evaluate several heads on one backbone."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 
@@ -160,17 +161,18 @@ class MultiTaskTask(NetworkTask):
         Raises:
             ValueError: A loss is not finite; the message names its pictures.
         """
-        passes = passes_of(batch)
-        found: dict[str, list[Tensor]] = {}
-        for parts in passes:
+        sums: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
+        for parts in passes_of(batch):
             for task, loss in self._losses(parts, batch_index).items():
-                found.setdefault(task, []).append(loss)
-        losses = {task: torch.stack(each).mean() for task, each in found.items()}
+                count = len(parts[task].images)
+                sums[task] = sums.get(task, 0.0) + count * loss
+                counts[task] += count
+        losses = {task: total / counts[task] for task, total in sums.items()}
         total: Tensor = self.weighting(losses)
-        num_images = sum(len(next(iter(parts.values())).images) for parts in passes)
         for task, loss in losses.items():
-            self.log(f"train/{task}_loss", loss, batch_size=num_images)
-        self.log("train/loss", total, prog_bar=True, batch_size=num_images)
+            self.log(f"train/{task}_loss", loss, batch_size=counts[task])
+        self.log("train/loss", total, prog_bar=True, batch_size=counts.total())
         return total
 
     def validation_step(self, batch: Any, batch_index: int, dataloader_idx: int = 0) -> None:

@@ -89,7 +89,6 @@ class MaskDataModule(ImageDataModule):
         """Find the files that ``stage`` needs; see :meth:`find_pairs`."""
         if stage == "fit":
             self.train_set = self._dataset(self.find_pairs("train"), self.train_transform)
-            self._train_masks = [pair.mask for pair in self.train_set.pairs]
         self.val_set = self._dataset(self.find_pairs("val"), self.val_transform)
 
     def count_classes(self) -> Int64[Tensor, " C"]:
@@ -98,7 +97,7 @@ class MaskDataModule(ImageDataModule):
         Raises:
             ValueError: A mask does not decode or holds what is no class; the message names it.
         """
-        return count_classes(self._train_masks, len(self.class_names), self.table)
+        return count_classes([pair.mask for pair in self.train_set.pairs], len(self.class_names), self.table)
 
     def train_dataloader(self) -> ResumableLoader:
         """Give the shuffled, augmented training batches."""

@@ -50,7 +50,8 @@ def place_logits(
     """Interpolate a map of logits to the pixels it was made of, every cell where its centre lies.
 
     On sides that are one more than a multiple of the output stride, as DeepLab's are, that is corners on corners. On
-    others the outermost cells do not lie on the edge, and what is beyond them is like them.
+    others the outermost cells do not lie on the edge, and what is beyond them is like them. A map of ``size`` is placed
+    already.
 
     Args:
         logits: Of an image of ``size``.
@@ -91,6 +92,14 @@ def bring_to_corners(
     if not any(beyond_cells):
         return logits, masks
     return F.pad(logits, beyond_cells, mode="replicate"), F.pad(masks, beyond_pixels, value=fill)
+
+
+def reaches_corners(size: Size, cells: Size, *, output_stride: int, padding: Padding) -> bool:
+    """Say whether the outermost cells lie on the corners of an image, so that a map is placed by enlarging it."""
+    return all(
+        find_first_cell(side, output_stride, padding) == 0 and (count - 1) * output_stride + 1 == side
+        for side, count in zip(size, cells, strict=True)
+    )
 
 
 def find_first_cell(side: int, output_stride: int, padding: Padding) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobilevision.segmentation.deeplabv3 import DeepLabV3
-from mobilevision.segmentation.geometry import Size, upsample_logits
+from mobilevision.segmentation.geometry import Size, reaches_corners, upsample_logits
 
 PAPER_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Of the paper's figures with MF, mirrored as well, at output stride 8."""
@@ -50,8 +50,8 @@ def average_probabilities(
     for scale in scales:
         scaled = _resize(images, scale_size(size, scale))
         for mirrored in (False, True) if flip else (False,):
-            coarse = network.predict_coarse(scaled.flip(-1) if mirrored else scaled).float()
-            probabilities = upsample_logits(coarse.flip(-1) if mirrored else coarse, size).softmax(dim=1)
+            logits = _look(network, scaled.flip(-1) if mirrored else scaled)
+            probabilities = upsample_logits(logits.flip(-1) if mirrored else logits, size).softmax(dim=1)
             total = probabilities if total is None else total.add_(probabilities)
     assert total is not None
     return total.div_(len(scales) * (1 + flip))
@@ -76,3 +76,12 @@ def _resize(images: UInt8[Tensor, "B 3 S S"], size: Size) -> UInt8[Tensor, "B 3 
     if size == images.shape[-2:]:
         return images
     return F.interpolate(images.float() / 255, size=size, mode="bilinear", align_corners=True)
+
+
+def _look(network: DeepLabV3, images: UInt8[Tensor, "B 3 h w"]) -> Float[Tensor, "B C g v"]:
+    """Give logits that are placed by enlarging them: those of the map if they are, or else those of every pixel."""
+    coarse = network.predict_coarse(images).float()
+    size, cells = (images.shape[-2], images.shape[-1]), (coarse.shape[-2], coarse.shape[-1])
+    stride, padding = network.output_stride, network.backbone.padding
+    fits = reaches_corners(size, cells, output_stride=stride, padding=padding)
+    return coarse if fits else network.place(coarse, images)

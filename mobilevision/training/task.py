@@ -96,6 +96,8 @@ class NetworkTask(L.LightningModule):
         super().__init__()
         if backbone_rate < 0:
             raise ValueError(f"backbone_rate must be at least 0, got {backbone_rate}")
+        if freeze_norm_from < 0 or (freeze_norm_from > 0 and not freeze_norm):
+            raise ValueError(f"freeze_norm_from must be at least 0, and 0 without freeze_norm, got {freeze_norm_from}")
         self.optimizer: OptimizerName = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -269,7 +271,7 @@ class NetworkTask(L.LightningModule):
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             # Lightning clips no gradients for optimizers that could unscale them.
-            fused=not self.trainer.gradient_clip_val,
+            fused=self.device.type == "cpu" and not self.trainer.gradient_clip_val,
         )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):

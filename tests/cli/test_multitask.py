@@ -67,8 +67,10 @@ def config(tmp_path_factory):
     return path
 
 
-def test_it_trains_is_measured_and_resumes(run, config, tmp_path):
-    code, out, err = run("fit", "--config", config, "--trainer.default_root_dir", tmp_path)
+@pytest.mark.parametrize("paired", ["false", "true"])
+def test_it_trains_is_measured_and_resumes(run, config, tmp_path, paired):
+    pairing = ("--data.pair_by_name", paired)
+    code, out, err = run("fit", "--config", config, "--trainer.default_root_dir", tmp_path, *pairing)
     assert code == 0, err
     assert "score" in out
     checkpoint = tmp_path / "run_1/checkpoints/last.ckpt"
@@ -87,6 +89,7 @@ def test_it_trains_is_measured_and_resumes(run, config, tmp_path):
         "last",
         "--trainer.max_epochs",
         "2",
+        *pairing,
     )
     assert code == 0, err
     assert torch.load(checkpoint, weights_only=True)["epoch"] == 1
@@ -205,8 +208,9 @@ def test_bad_input_is_said_in_one_line(run, config, tmp_path, options, message):
 
 
 @pytest.mark.slow
-def test_two_processes_draw_the_same_turns_and_measure_what_one_does(start, config, tmp_path):
-    options = ["--config", config, "--trainer.default_root_dir", tmp_path]
+@pytest.mark.parametrize("paired", ["false", "true"])
+def test_two_processes_draw_the_same_turns_and_measure_what_one_does(start, config, tmp_path, paired):
+    options = ["--config", config, "--trainer.default_root_dir", tmp_path, "--data.pair_by_name", paired]
     strategy = ["--trainer.devices", 2, "--trainer.strategy", "ddp_find_unused_parameters_true"]
     trained = start("fit", *options, *strategy, "--trainer.max_epochs", 2)
     assert trained.returncode == 0, trained.stderr

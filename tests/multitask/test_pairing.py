@@ -1,5 +1,6 @@
 """Pictures with boxes and masks: each once, and both labels of what is seen of it."""
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_without_a_common_name_there_is_nothing_to_pair():
 def test_a_name_that_is_there_twice_is_refused():
     with pytest.raises(ValueError, match=r"one picture of a name in a set, got a/1.jpg and b/1.jpg"):
         pair_by_name(Named("a/1.jpg", "b/1.jpg"), Named("1.png"))
+    with pytest.raises(ValueError, match=r"one picture of a name in a set, got a/1.png and b/1.png"):
+        pair_by_name(Named("1.jpg"), Named("a/1.png", "b/1.png"))
+
+
+def test_names_of_one_set_only_may_be_there_twice():
+    assert pair_by_name(Named("a/1.jpg", "b/1.jpg", "2.jpg"), Named("2.png", "c/3.png", "d/3.png")) == [(2, 0)]
 
 
 def test_every_picture_comes_once_with_both_labels(layouts):
@@ -96,7 +103,7 @@ def test_masks_lie_on_the_pictures_as_the_boxes_do(layouts):
     data = make_paired(layouts)
     truths = {
         entry.stem: read_mask(layouts.voc / "SegmentationClass" / f"{entry.stem}.png", 7)
-        for entry in (data._paired.boxed.path(place) for place in range(12))
+        for entry in (data.members["detection"].train_set.path(place) for place in range(12))
     }
     seen = 0
     for batch in batches(steps_of(data), "both"):
@@ -104,7 +111,7 @@ def test_masks_lie_on_the_pictures_as_the_boxes_do(layouts):
             batch.boxed.positions.tolist(), batch.masks, batch.boxed.boxes, batch.boxed.labels, strict=True
         ):
             # The scenes are shown whole, mirrored or not: every class keeps its share of the pixels.
-            truth = truths[data._paired.boxed.path(position).stem]
+            truth = truths[data.members["detection"].train_set.path(position).stem]
             shares = [np.bincount(each.flatten(), minlength=7) / each.size for each in (mask.numpy(), truth)]
             np.testing.assert_allclose(*shares, atol=0.02)
             for box, label in zip(boxes, labels.tolist(), strict=True):
@@ -213,15 +220,37 @@ def test_a_task_with_two_batches_in_a_step_counts_once(layouts, some_masks):
     task.log = lambda *_, **__: None
     task.network.eval()
     losses = {
-        name: task.training_step({**dict.fromkeys(step), name: step[name]}, 0)
-        for name in ("both", "detection", "segmentation")
+        name: task.training_step({**dict.fromkeys(step), name: step[name]}, 0) for name in ("detection", "segmentation")
     }
-    expected = (losses["both"] + losses["detection"] + losses["segmentation"]) / 2
-    torch.testing.assert_close(task.training_step(step, 0), expected)
+    task.log = lambda name, value, **_: logged.update({name: value})
+    logged = {}
+    parts = step["both"].parts
+    for name, alone in (("detection", step["detection"]), ("segmentation", step["segmentation"])):
+        task.training_step({**dict.fromkeys(step), "both": step["both"]}, 0)
+        count, others = len(parts[name].images), len(alone.images)
+        mean = (count * logged[f"train/{name}_loss"] + others * losses[name]) / (count + others)
+        task.training_step(step, 0)
+        torch.testing.assert_close(logged[f"train/{name}_loss"], mean)
 
 
-def test_it_trains_and_is_measured_on_every_set(layouts, make_trainer):
-    task, data = make_task(), make_paired(layouts)
+@pytest.mark.parametrize("part", ["both", "detection", "segmentation"])
+def test_a_loss_that_is_not_finite_names_the_pictures_of_its_batch(layouts, some_masks, make_trainer, part):
+    task, data = make_task(), make_paired(layouts, some_masks)
+    broken = "segmentation" if part == "segmentation" else "detection"
+    head = task.network.heads[broken]
+    bias = head.logits.bias if part == "segmentation" else head.box_predictors[0].pointwise.bias
+    step = next(step for step in steps_of(data) if step[part] is not None)
+    torch.nn.init.constant_(bias, torch.nan)
+    task.trainer = make_trainer()
+    task.trainer.datamodule = data
+    positions = step[part].boxed.positions if part == "both" else step[part].positions
+    names = data.members[broken].name_pictures(positions.tolist())
+    with pytest.raises(ValueError, match=re.escape(f"images {', '.join(names)}")):
+        task.training_step(step, 0)
+
+
+def test_it_trains_and_is_measured_on_every_set(layouts, some_masks, make_trainer):
+    task, data = make_task(), make_paired(layouts, some_masks)
     make_trainer(max_epochs=2).fit(task, datamodule=data)
     assert {"map", "miou", "score"} <= task.report.figures.keys()
     assert task.report.num_images == 10

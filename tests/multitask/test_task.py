@@ -130,6 +130,26 @@ def test_learned_weights_are_trained_and_saved_beside_the_network(make_data, mak
     assert not any("log_variances" in name for name in read_weights(tmp_path / "last.ckpt").tensors)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+def test_heads_may_have_their_first_turns_in_any_order(make_data, make_trainer, optimizer):
+    # The segmenter's pass does not train the backbone's end: it must not matter that its turn comes first.
+    data = make_data()
+    order = [("segmentation",), ("classification",), ("detection",)]
+    train_dataloader = data.train_dataloader
+
+    def in_order():
+        loader = train_dataloader()
+        for each in loader.flattened:
+            each.turns, each._length, each._turns_per_epoch = lambda epoch: order, 3, 1
+        return loader
+
+    data.train_dataloader = in_order
+    task = make_task(optimizer=optimizer, learned_uncertainty=True)
+    before = states(task)
+    make_trainer(max_epochs=1, limit_val_batches=0).fit(task, datamodule=data)
+    assert {"heads.classification", "heads.detection", "heads.segmentation"} <= changed(before, states(task))
+
+
 def test_a_frozen_head_stays_as_it_is_with_its_statistics(make_data, make_trainer):
     task, data = make_task(head_rates={"detection": 0.0, "segmentation": 0.5}), make_data(draw="together")
     before = states(task)

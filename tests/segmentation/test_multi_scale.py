@@ -28,8 +28,9 @@ def test_the_sizes_are_tensorflows():
 
 
 @torch.no_grad()
-def test_one_pass_is_the_softmax_of_the_networks_logits(network):
-    images = draw_images()
+@pytest.mark.parametrize("side", [65, 64, 50])
+def test_one_pass_is_the_softmax_of_the_networks_logits(network, side):
+    images = draw_images(side)
     torch.testing.assert_close(
         average_probabilities(network, images, (1.0,), flip=False), network(images).softmax(dim=1)
     )

@@ -139,7 +139,7 @@ def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) 
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_gradients_can_be_clipped_where_the_optimizer_is_not_fused(make_trainer, tiny_task, tiny_data, clip) -> None:
     trainer = make_trainer(max_steps=1, limit_val_batches=0, gradient_clip_val=clip)
-    trainer.fit(tiny_task(learning_rate=0.1), tiny_data())
+    trainer.fit(tiny_task(learning_rate=0.1, optimizer="adamw"), tiny_data())
     assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == (clip is None)
 
 
@@ -159,6 +159,14 @@ def test_norms_may_be_frozen_once_their_statistics_have_followed(make_trainer, t
     for name in running:
         assert not torch.equal(first[name], second[name])
         assert torch.equal(second[name], third[name])
+
+
+@pytest.mark.parametrize(("norm", "first"), [(False, 2), (True, -1)])
+def test_norms_are_frozen_from_an_epoch_on_only_if_they_are_frozen(tiny_task, norm, first) -> None:
+    with pytest.raises(
+        ValueError, match=f"freeze_norm_from must be at least 0, and 0 without freeze_norm, got {first}"
+    ):
+        tiny_task(freeze_norm=norm, freeze_norm_from=first)
 
 
 def test_a_task_starts_from_the_weights_it_is_given(tiny_task, tmp_path) -> None:
