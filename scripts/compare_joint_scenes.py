@@ -54,11 +54,7 @@ def main() -> None:
             runs.setdefault(side, []).append(figures)
             print(f"seed {seed}  {side:20}", *(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
     if given.json:
-        means = {
-            side: {name: statistics.mean(each[name] for each in all_) for name in all_[0]}
-            for side, all_ in runs.items()
-        }
-        write_json(given.json, {"means": means, "runs": runs})
+        write_json(given.json, {"means": {side: mean_of(all_) for side, all_ in runs.items()}, "runs": runs})
 
 
 def compare(folder: Path, seed: int) -> Iterator[tuple[str, Figures]]:
