@@ -8,21 +8,34 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mobilevision.backbone.batch_norm import BatchNorm2d
-from mobilevision.backbone.padding import Padding, conv2d
+from mobilevision.backbone.convolution import Padding, conv2d
 from mobilevision.backbone.stages import BlockPlan
 
 
 class NormOptions(NamedTuple):
-    """Batch normalisation as the paper's backbone has it; ``momentum`` in PyTorch's sense (1 - TensorFlow's decay)."""
+    """Batch normalization as the paper's backbone has it; ``momentum`` in PyTorch's sense (1 - TensorFlow's decay)."""
 
     eps: float = 1e-3
     momentum: float = 0.003
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization that trains on a single value per channel: a 1x1 map in a batch of one, where PyTorch raises.
+
+    One value has no spread. It is normalized with the running statistics, which stay as they are.
+    """
+
+    def forward(self, input: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:  # noqa: A002 - nn.BatchNorm2d's own name
+        """Normalize every channel: with the batch's statistics in training, with the running ones otherwise."""
+        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
 class ConvNorm(nn.Sequential):
-    """Convolution and batch normalisation, then ReLU6 unless ``activation`` says otherwise."""
+    """Convolution, batch normalization, and ReLU6 unless another ``activation`` or None is given."""
 
     conv: nn.Conv2d
     norm: BatchNorm2d
@@ -57,7 +70,15 @@ class ConvNorm(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter depthwise, project linearly; add the input where the shapes allow it.
+    """Inverted residual: expand, filter depthwise, project linearly; add the input where the shapes allow it.
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        expansion: The expanded channels over ``in_channels``.
+        plan: Stride and dilation, unless a pass is given another.
+        padding: Of the depthwise convolution.
+        norm: Of the three batch normalizations.
 
     Reference: section 3.3 and Table 1.
     """
@@ -82,36 +103,27 @@ class InvertedResidual(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.expanded_channels = hidden
+        self.plan = plan
 
-    @property
-    def plan(self) -> BlockPlan:
-        """At which stride and dilation it runs if nothing else is said."""
-        conv = self.depthwise.conv
-        return BlockPlan(conv.stride[0], conv.dilation[0])
+    def adds_input(self, plan: BlockPlan | None = None) -> bool:
+        """Return whether the input is added: decided by the actual channels and stride, never by the block's place."""
+        return self.in_channels == self.out_channels and (plan or self.plan).stride == 1
 
-    @property
-    def residual(self) -> bool:
-        """Whether the input is added, at its own stride."""
-        return self._adds_input(self.plan)
-
-    def forward(self, x: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D hs ws"]:
+    def forward(self, x: Float[Tensor, "B C h w"], plan: BlockPlan | None = None) -> Float[Tensor, "B D hs ws"]:
         """Run the whole block."""
-        return self.finish(x, self.expand(x))
+        return self.finish(x, self.expand(x), plan)
 
     def finish(
         self, x: Float[Tensor, "B C h w"], expanded: Float[Tensor, "B E h w"], plan: BlockPlan | None = None
     ) -> Float[Tensor, "B D hs ws"]:
-        """Run what follows the expansion, so that the expansion itself can be tapped.
+        """Run what follows the expansion, so that the expansion itself can be a tap.
 
         Args:
-            x: What the block was given.
+            x: The block's input.
             expanded: Its expansion.
-            plan: To run at another stride and dilation than its own.
+            plan: Another stride and dilation than its own.
         """
-        plan = None if plan == self.plan else plan
-        out: Tensor = self.project(self.depthwise(expanded, plan))
-        return x + out if self._adds_input(plan or self.plan) else out
-
-    def _adds_input(self, plan: BlockPlan) -> bool:
-        # From the actual channels and the actual stride, never from the block's place.
-        return self.in_channels == self.out_channels and plan.stride == 1
+        # At its own plan nothing is passed on, so that any module may stand in for the depthwise part.
+        out: Tensor = self.depthwise(expanded) if plan in (None, self.plan) else self.depthwise(expanded, plan)
+        out = self.project(out)
+        return x + out if self.adds_input(plan) else out

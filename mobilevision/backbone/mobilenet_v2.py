@@ -4,13 +4,14 @@ Reference: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenec
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple, cast
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mobilevision.backbone.convolution import Padding
 from mobilevision.backbone.inverted_residual import ConvNorm, InvertedResidual, NormOptions
-from mobilevision.backbone.padding import Padding
 from mobilevision.backbone.stages import (
     LAST_CHANNELS,
     STEM_CHANNELS,
@@ -19,45 +20,78 @@ from mobilevision.backbone.stages import (
     plan_strides,
     round_channels,
 )
+from mobilevision.options import trained
 
 EXPANSION_STAGE = "stage6"
 """The stage whose first block's expansion is a tap: SSDLite reads it."""
 
+NOMINAL_STRIDE = 32
+"""The output stride of the paper's Table 2."""
+
 INIT_STD = 0.09
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """The plain values that a backbone is built from.
+
+    Attributes:
+        width_mult: Channel multiplier, above 0. The paper uses 0.35 to 1.4.
+        padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
+        round_to: Channels are rounded to multiples of this.
+        min_channels: No stage is narrower than this. The Object Detection API uses 16.
+        scale_last: Whether a ``width_mult`` below 1 narrows the last convolution too, as in the Object Detection API.
+        depth_mult: Multiplier of every stage's number of blocks, above 0, rounded up. The paper has 1; timm's
+            ``mobilenetv2_110d`` and ``_120d`` have 1.2 and 1.4.
+        fixed_ends: Whether the ends stay as they are whatever the multipliers: 32 channels in the stem, 1280 in the
+            last convolution, one block in the first and last stage. These two networks of timm's have it.
+        norm_eps: Batch normalization's epsilon. 1e-3 is the paper's; torchvision's weights want 1e-5.
+        norm_momentum: Batch normalization's momentum in PyTorch's sense: 0.003 is TensorFlow's decay of 0.997. It
+            forgets over thousands of steps: a short run wants 0.03 or more.
+
+    Raises:
+        ValueError: A value outside what is said above.
+    """
+
+    width_mult: float = 1.0
+    padding: Padding = trained("symmetric")
+    round_to: int = 8
+    min_channels: int = 8
+    scale_last: bool = False
+    depth_mult: float = 1.0
+    fixed_ends: bool = False
+    norm_eps: float = trained(1e-3)
+    norm_momentum: float = 0.003
+
+    def __post_init__(self) -> None:
+        for name, multiplier in (("width_mult", self.width_mult), ("depth_mult", self.depth_mult)):
+            if multiplier <= 0:
+                raise ValueError(f"{name} must be above 0, got {multiplier}")
+        if self.round_to < 1:
+            raise ValueError(f"round_to must be at least 1, got {self.round_to}")
+
+
 class FeatureInfo(NamedTuple):
-    """What a tap gives: its channels, and its stride to the input."""
+    """Channels of a tap, and its stride to the input."""
 
     channels: int
     stride: int
 
 
 class MobileNetV2(nn.Module):
-    """The backbone: normalised pixels in, named feature maps out.
+    """MobileNetV2 backbone: normalized pixels in, named feature maps out.
 
     Taps are the rows of Table 2: ``stem``, ``stage1`` to ``stage7`` and ``last`` (the 1x1 convolution to 1280
     channels); ``stage6_expansion`` is the expansion inside stage 6's first block, after ReLU6: SSDLite's first map.
-    :attr:`feature_info` gives the channels and stride of each.
 
     Args:
-        width_mult: Channel multiplier, above 0. The paper uses 0.35 to 1.4.
-        output_stride: 8, 16 or 32; below 32 the later stages dilate instead of striding. It can be changed later on the
-            same weights with :meth:`set_output_stride`.
-        padding: ``symmetric`` (weights trained in PyTorch) or ``tf_same`` (weights trained in TensorFlow).
-        round_to: Channels are rounded to multiples of this.
-        min_channels: No stage is narrower than this. The Object Detection API uses 16.
+        config: What it is built from.
         last: Whether to build the ``last`` convolution. DeepLab stops before it.
-        scale_last: Whether a ``width_mult`` below 1 narrows ``last`` too, as it does in the Object Detection API.
-        depth_mult: Multiplier of every stage's number of blocks, above 0, rounded up. The paper has 1; timm's
-            ``mobilenetv2_110d`` and ``_120d`` have 1.2 and 1.4.
-        fixed_ends: Whether the ends stay as they are whatever the multipliers: 32 channels in the stem, 1280 in
-            ``last``, one block in the first and last stage. These two networks of timm's have it.
-        norm_eps: Batch normalisation's epsilon. 1e-3 is the paper's; torchvision's weights want 1e-5.
-        norm_momentum: Batch normalisation's momentum in PyTorch's sense: 0.003 is TensorFlow's decay of 0.997.
+        options: Fields of :class:`BackboneConfig`; they override those of ``config``.
 
     Raises:
-        ValueError: An argument outside what is said above.
+        ValueError: A value outside what :class:`BackboneConfig` says.
+        TypeError: An option that is none of its fields.
 
     >>> import torch
     >>> backbone = MobileNetV2().eval()
@@ -66,55 +100,29 @@ class MobileNetV2(nn.Module):
     [('stage6_expansion', (576, 4, 4)), ('last', (1280, 2, 2))]
     """
 
-    def __init__(
-        self,
-        *,
-        width_mult: float = 1.0,
-        output_stride: int = 32,
-        padding: Padding = "symmetric",
-        round_to: int = 8,
-        min_channels: int = 8,
-        last: bool = True,
-        scale_last: bool = False,
-        depth_mult: float = 1.0,
-        fixed_ends: bool = False,
-        norm_eps: float = 1e-3,
-        norm_momentum: float = 0.003,
-    ) -> None:
+    def __init__(self, config: BackboneConfig = BackboneConfig(), *, last: bool = True, **options: Any) -> None:
         super().__init__()
-        for name, multiplier in (("width_mult", width_mult), ("depth_mult", depth_mult)):
-            if multiplier <= 0:
-                raise ValueError(f"{name} must be above 0, got {multiplier}")
-        if round_to < 1:
-            raise ValueError(f"round_to must be at least 1, got {round_to}")
-        norm = NormOptions(norm_eps, norm_momentum)
-
-        def scaled(channels: int) -> int:
-            return round_channels(channels * width_mult, round_to, min_channels)
-
-        self.plan = deepen_stages(depth_mult, fixed_ends=fixed_ends)
-        channels = STEM_CHANNELS if fixed_ends else scaled(STEM_CHANNELS)
-        self.stem = ConvNorm(3, channels, 3, stride=2, padding=padding, norm=norm)
+        self.config = config = replace(config, **options)
+        norm = NormOptions(config.norm_eps, config.norm_momentum)
+        self.table = deepen_stages(config.depth_mult, fixed_ends=config.fixed_ends)
+        channels = STEM_CHANNELS if config.fixed_ends else self._scale(STEM_CHANNELS, config.width_mult)
+        self.stem = ConvNorm(3, channels, 3, stride=2, padding=config.padding, norm=norm)
         self.stages = nn.ModuleDict()
-        for number, (stage, plans) in enumerate(
-            zip(self.plan, plan_strides(output_stride, self.plan), strict=True), start=1
-        ):
+        plans = plan_strides(NOMINAL_STRIDE, self.table)
+        for number, (stage, stage_plans) in enumerate(zip(self.table, plans, strict=True), start=1):
             blocks = nn.ModuleList()
-            for plan in plans:
-                out_channels = scaled(stage.channels)
+            for plan in stage_plans:
+                out_channels = self._scale(stage.channels, config.width_mult)
                 blocks.append(
                     InvertedResidual(
-                        channels, out_channels, expansion=stage.expansion, plan=plan, padding=padding, norm=norm
+                        channels, out_channels, expansion=stage.expansion, plan=plan, padding=config.padding, norm=norm
                     )
                 )
                 channels = out_channels
             self.stages[f"stage{number}"] = blocks
-        last_width = 1.0 if fixed_ends else width_mult if scale_last else max(width_mult, 1.0)
-        last_channels = round_channels(LAST_CHANNELS * last_width, round_to, min_channels)
+        width = config.width_mult if config.scale_last else max(config.width_mult, 1.0)
+        last_channels = self._scale(LAST_CHANNELS, 1.0 if config.fixed_ends else width)
         self.last = ConvNorm(channels, last_channels, norm=norm) if last else None
-        self.padding: Padding = padding
-        self.width_mult = width_mult
-        self.output_stride = output_stride
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -123,49 +131,30 @@ class MobileNetV2(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
 
-    def blocks(self) -> Iterator[tuple[str, list[InvertedResidual]]]:
-        """Go through the stages: name and blocks of each."""
-        for name, blocks in self.stages.items():
-            yield name, cast(list[InvertedResidual], list(cast(nn.ModuleList, blocks)))
-
     @property
     def feature_info(self) -> dict[str, FeatureInfo]:
-        """Channels and stride of every tap, in the order in which they are computed."""
+        """Channels and stride of every tap, in the order in which they are computed, at the paper's output stride 32."""
         stride = 2
         info = {"stem": FeatureInfo(self.stem.conv.out_channels, stride)}
-        for name, blocks in self.blocks():
+        for name, blocks in self._blocks():
             if name == EXPANSION_STAGE:
                 info[f"{name}_expansion"] = FeatureInfo(blocks[0].expanded_channels, stride)
             for block in blocks:
-                stride *= block.depthwise.conv.stride[0]
+                stride *= block.plan.stride
             info[name] = FeatureInfo(blocks[-1].out_channels, stride)
         if self.last is not None:
             info["last"] = FeatureInfo(self.last.conv.out_channels, stride)
         return info
 
-    def set_output_stride(self, output_stride: int) -> None:
-        """Run the same weights at another output stride: accuracy against speed, chosen after training.
-
-        Raises:
-            ValueError: ``output_stride`` is not 8, 16 or 32.
-        """
-        for (_, blocks), plans in zip(self.blocks(), plan_strides(output_stride, self.plan), strict=True):
-            for block, plan in zip(blocks, plans, strict=True):
-                conv = block.depthwise.conv
-                conv.stride = (plan.stride, plan.stride)
-                conv.dilation = (plan.dilation, plan.dilation)
-                conv.padding = (0, 0) if self.padding == "tf_same" else (plan.dilation, plan.dilation)
-        self.output_stride = output_stride
-
     def forward(
-        self, x: Float[Tensor, "B 3 H W"], taps: Iterable[str] = ("last",), output_stride: int | None = None
+        self, x: Float[Tensor, "B 3 H W"], taps: Iterable[str] = ("last",), output_stride: int = NOMINAL_STRIDE
     ) -> dict[str, Tensor]:
-        """Run as far as the deepest tap and return those asked for, by name.
+        """Return the maps that are asked for, by name, running no further than the deepest.
 
         Args:
-            x: Normalised pixels.
+            x: Normalized pixels.
             taps: Names from :attr:`feature_info`.
-            output_stride: 8, 16 or 32, for this pass; its own where None.
+            output_stride: 8, 16 or 32: below 32 the later stages dilate instead of striding.
 
         Returns:
             The maps ``[B, channels, ceil(H / stride), ceil(W / stride)]``, in the order of ``taps``.
@@ -173,18 +162,17 @@ class MobileNetV2(nn.Module):
         Raises:
             ValueError: A tap that this backbone does not have, or another ``output_stride``.
         """
-        stride = self.output_stride if output_stride is None else output_stride
-        return self.forward_at(x, {stride: taps})[stride]
+        return self.forward_strides(x, {output_stride: taps})[output_stride]
 
-    def forward_at(
+    def forward_strides(
         self, x: Float[Tensor, "B 3 H W"], taps: Mapping[int, Iterable[str]]
     ) -> dict[int, dict[str, Tensor]]:
-        """Run at several output strides in one pass: what they have in common is computed once.
+        """Return maps at several output strides from one pass: what they have in common is computed once.
 
         That is everything up to the block that strides at one and dilates at another, its expansion too.
 
         Args:
-            x: Normalised pixels.
+            x: Normalized pixels.
             taps: Names from :attr:`feature_info`, by output stride.
 
         Returns:
@@ -199,7 +187,7 @@ class MobileNetV2(nn.Module):
         if unknown:
             raise ValueError(f"taps must be among {', '.join(known)}, got {', '.join(sorted(unknown))}")
         maps: dict[int, dict[str, Tensor]] = {stride: {} for stride in wanted}
-        running = {stride: plan_strides(stride, self.plan) for stride, names in wanted.items() if names}
+        running = {stride: plan_strides(stride, self.table) for stride, names in wanted.items() if names}
         for tap, features in self._walk(x, running):
             for stride, names in wanted.items():
                 if tap in names:
@@ -211,10 +199,10 @@ class MobileNetV2(nn.Module):
         return {stride: {name: maps[stride][name] for name in names} for stride, names in wanted.items()}
 
     def _walk(self, x: Tensor, plans: dict[int, list[list[BlockPlan]]]) -> Iterator[tuple[str, dict[int, Tensor]]]:
-        """Give one tap after the other, by output stride; what is taken out of ``plans`` is not run further."""
+        """Yield one tap after the other, by output stride; what is taken out of ``plans`` is not run further."""
         features = dict.fromkeys(plans, self.stem(x))
         yield "stem", features
-        for number, (name, blocks) in enumerate(self.blocks()):
+        for number, (name, blocks) in enumerate(self._blocks()):
             for index, block in enumerate(blocks):
                 expanded = _run_each_once(block.expand, {stride: (features[stride],) for stride in plans})
                 if name == EXPANSION_STAGE and index == 0:
@@ -224,6 +212,13 @@ class MobileNetV2(nn.Module):
             yield name, features
         if self.last is not None:
             yield "last", _run_each_once(self.last, {stride: (features[stride],) for stride in plans})
+
+    def _blocks(self) -> Iterator[tuple[str, list[InvertedResidual]]]:
+        for name, blocks in self.stages.items():
+            yield name, cast(list[InvertedResidual], list(cast(nn.ModuleList, blocks)))
+
+    def _scale(self, channels: int, width: float) -> int:
+        return round_channels(channels * width, self.config.round_to, self.config.min_channels)
 
 
 def _run_each_once(

@@ -1,4 +1,4 @@
-"""The pixels' normalisation, which belongs to the weights and travels with them."""
+"""Normalization of the pixels, which belongs to the weights and travels with them."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ SYMMETRIC_STD = (0.5, 0.5, 0.5)
 
 
 class Normalization(nn.Module):
-    """Turn RGB pixels into what a network was trained on: ``(pixel - mean) / std``.
+    """Normalization of RGB pixels as a network was trained on them: ``(pixel - mean) / std``.
 
     Args:
         mean: One value for red, green and blue, in [0, 1].
-        std: Likewise, above 0.
+        std: One value for red, green and blue, above 0.
 
     Raises:
         ValueError: Not three values each, or a ``std`` that is not above 0.
@@ -35,7 +35,7 @@ class Normalization(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """Normalise ``images``: uint8 in [0, 255], or floats in [0, 1]."""
+        """Normalize ``images``: uint8 in [0, 255], or floats in [0, 1]."""
         unit = 255.0 if images.dtype == torch.uint8 else 1.0
         # One multiplication and one addition, with the division by 255 folded in: this runs on every pixel.
         scale = (1.0 / (unit * self.std)).view(3, 1, 1)

@@ -1,4 +1,4 @@
-"""Table 2, and what becomes of it at another width, depth or output stride.
+"""The paper's Table 2, at any width, depth and output stride.
 
 Reference: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, section 4.
 """
@@ -51,7 +51,7 @@ def round_channels(channels: float, divisor: int = 8, minimum: int = 8) -> int:
 
 
 def deepen_stages(depth_mult: float, *, fixed_ends: bool = False) -> tuple[Stage, ...]:
-    """Give Table 2 with ``depth_mult`` times as many blocks in every stage, rounded up.
+    """Return Table 2 with ``depth_mult`` times as many blocks in every stage, rounded up.
 
     Args:
         depth_mult: Above 0.
@@ -68,7 +68,7 @@ def deepen_stages(depth_mult: float, *, fixed_ends: bool = False) -> tuple[Stage
 
 
 def plan_strides(output_stride: int, stages: Sequence[Stage] = STAGES) -> list[list[BlockPlan]]:
-    """Say for every block of every stage at which stride and dilation it runs under ``output_stride``.
+    """Return the stride and dilation of every block of every stage under ``output_stride``.
 
     A block whose stride is taken away keeps the dilation of the blocks before it; the blocks after it see its stride
     as dilation. This is the rule the TensorFlow weights were trained with.

@@ -1,49 +1,61 @@
-"""What the data modules of all tasks share: loaders that are reproducible and can be resumed."""
+"""What the data modules of all tasks share: loaders that are reproducible and can be resumed, and what a head tells them."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 
+from mobilevision.head import Head
 from mobilevision.images import find_broken
-from mobilevision.training.loader import ResumableLoader
-from mobilevision.training.sampling import EpochSampler
+from mobilevision.training.loader import EpochSampler, ResumableLoader
 
 Collate = Callable[[list[Any]], Any]
 
+Split = Literal["train", "val", "test"]
 
-class PictureSet(Protocol):
-    """What is trained on."""
+STAGE_SPLITS: Mapping[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+"""The splits that each of Lightning's stages needs."""
+
+
+class ImageDataset(Protocol):
+    """Images with their labels."""
 
     def __len__(self) -> int: ...
 
     def path(self, position: int) -> Path:
-        """Give the file of one picture."""
+        """Return the file of one image."""
 
 
 class ImageDataModule(L.LightningDataModule):
-    """Batches of pictures with their labels.
+    """Batches of images with their labels.
 
     Args:
-        batch_size: Pictures in a batch of one process.
+        input_size: Side of the network's images, in pixels; that of the network where None.
+        batch_size: Images in a batch of one process.
         num_workers: Processes that read and augment; 0 reads in the training process.
-        seed: With epoch and index it decides order and augmentation of every picture.
-        skip_broken: Leave pictures that do not decode out, with a count, instead of stopping at them. Every picture is
+        seed: With epoch and index it decides order and augmentation of every image.
+        skip_broken: Leave out images that do not decode, with a count, instead of stopping at them. Every image is
             read once before the run for this.
     """
 
     class_names: tuple[str, ...] = ()
-    members: Mapping[str, "ImageDataModule"] = MappingProxyType({})
-    """Those that it is put together from, by task; a single one has none."""
-    train_set: PictureSet
-    input_size: int | None = None
-    """The side of the pictures in pixels, where all have the same."""
+    """The names of the classes, known after :meth:`setup`."""
+    train_set: ImageDataset
 
-    def __init__(self, *, batch_size: int = 32, num_workers: int = 2, seed: int = 0, skip_broken: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        input_size: int | None = None,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        seed: int = 0,
+        skip_broken: bool = False,
+    ) -> None:
         super().__init__()
+        self.input_size = input_size
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -51,8 +63,16 @@ class ImageDataModule(L.LightningDataModule):
         self._train_loader: ResumableLoader | None = None
         self._place: dict[str, int] | None = None
 
+    def for_head(self, name: str) -> "ImageDataModule":
+        """Return the data module of the head called ``name``: this one, unless it has several datasets."""
+        return self
+
+    @abstractmethod
+    def attach(self, head: Head) -> None:
+        """Take the evaluation transform and the input size from a head; the datasets are there by then."""
+
     def train_loader(self, dataset: Sized, collate: Collate) -> ResumableLoader:
-        """Make the loader of a training set: shuffled, the last incomplete batch left out unless it is the only one."""
+        """Build the loader of a training set: shuffled, without the last incomplete batch unless it is the only one."""
         self._train_loader = self._loader(dataset, collate, train=True)
         if self._place is not None:
             self._train_loader.load_state_dict(self._place)
@@ -60,28 +80,28 @@ class ImageDataModule(L.LightningDataModule):
         return self._train_loader
 
     def eval_loader(self, dataset: Sized, collate: Collate) -> ResumableLoader:
-        """Make the loader of a validation set: in order and complete."""
+        """Build the loader of a validation or test set: in order and complete."""
         return self._loader(dataset, collate, train=False)
 
     def drop_broken(self, paths: list[Path]) -> list[Path]:
-        """Leave out the paths that do not decode, if ``skip_broken`` asks for it, and warn which."""
+        """Return the paths that decode, if ``skip_broken`` asks for it, and warn about the others."""
         if not self.skip_broken:
             return paths
         broken = find_broken(paths)
         if broken:
-            rank_zero_warn(f"skipped {len(broken)} of {len(paths)} pictures: {'; '.join(sorted(broken.values()))}")
+            rank_zero_warn(f"skipped {len(broken)} of {len(paths)} images: {'; '.join(sorted(broken.values()))}")
         return [path for path in paths if str(path) not in broken]
 
-    def name_pictures(self, positions: Sequence[int]) -> list[str]:
-        """Name pictures of the training set by their places in it."""
+    def name_images(self, positions: Sequence[int]) -> list[str]:
+        """Return the files of images of the training set."""
         return [str(self.train_set.path(position)) for position in positions]
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where training stands in its epoch."""
+        """Return where training stands in its epoch."""
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, if it is training that starts from the checkpoint."""
+        """Resume training at the place that a checkpoint was saved at."""
         # Lightning restores loaders only if they are made after its loops: too late for a schedule that asks their
         # length. Data modules come earlier.
         if self.trainer is not None and self.trainer.training:
@@ -100,3 +120,14 @@ class ImageDataModule(L.LightningDataModule):
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             drop_last=train and len(sampler) >= self.batch_size,
         )
+
+
+def no_test_split(place: str) -> FileNotFoundError:
+    """Return the error of a dataset without a test split.
+
+    Args:
+        place: Where it was looked for.
+    """
+    return FileNotFoundError(
+        f"the dataset has no test split: expected {place}; mobilevision validate measures the validation split"
+    )

@@ -1,18 +1,17 @@
-"""Convolution padding: symmetric as PyTorch has it, or TensorFlow's SAME."""
+"""Convolutions padded symmetrically, as PyTorch has it, or like TensorFlow's SAME; quick depthwise gradients on a CPU."""
 
 from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from mobilevision.backbone.depthwise import depthwise_conv2d
 
 Padding = Literal["symmetric", "tf_same"]
 
 
 class SymmetricConv2d(nn.Conv2d):
-    """A convolution padded alike on both sides, as PyTorch has it, of one stride and dilation in both directions."""
+    """Convolution padded alike on both sides, with one stride and one dilation in both directions."""
 
     def forward(
         self,
@@ -38,7 +37,7 @@ class SymmetricConv2d(nn.Conv2d):
 
 
 class SameConv2d(SymmetricConv2d):
-    """A convolution padded as TensorFlow's ``SAME``: what does not divide goes to the bottom and the right.
+    """Convolution padded as TensorFlow's ``SAME``: what does not divide goes to the bottom and the right.
 
     A stride-2 3x3 convolution pads (0, 1) on an even side and (1, 1) on an odd one, so that networks trained with
     TensorFlow keep their grid. Its output side is ``ceil(side / stride)``, as with symmetric padding.
@@ -53,7 +52,7 @@ class SameConv2d(SymmetricConv2d):
 
 
 def same_pads(side: int, stride: int, reach: int) -> tuple[int, int]:
-    """Give TensorFlow's zeros before and behind a side, for a filter whose last pixel is ``reach`` from its first.
+    """Return TensorFlow's zeros before and behind a side, for a filter whose last pixel is ``reach`` from its first.
 
     >>> same_pads(224, 2, 2), same_pads(513, 2, 2)
     ((0, 1), (1, 1))
@@ -73,7 +72,7 @@ def conv2d(
     bias: bool = False,
     padding: Padding = "symmetric",
 ) -> nn.Conv2d:
-    """Make a convolution whose output side is ``ceil(side / stride)`` under either padding.
+    """Build a convolution whose output side is ``ceil(side / stride)`` under either padding.
 
     Raises:
         ValueError: ``padding`` is neither ``symmetric`` nor ``tf_same``.
@@ -82,7 +81,53 @@ def conv2d(
         raise ValueError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
     if padding == "tf_same" and kernel_size > 1:
         return SameConv2d(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias)
-    convolution = nn.Conv2d if groups == 1 else SymmetricConv2d
+    convolution = nn.Conv2d if groups == 1 and kernel_size == 1 else SymmetricConv2d
     return convolution(
         in_channels, out_channels, kernel_size, stride, dilation * (kernel_size // 2), dilation, groups, bias
     )
+
+
+def depthwise_conv2d(
+    x: Float[Tensor, "B C h w"],
+    weight: Float[Tensor, "C 1 k k"],
+    *,
+    stride: int,
+    padding: tuple[int, int],
+    dilation: int,
+) -> Float[Tensor, "B C hs ws"]:
+    """Convolve each channel with its own filter, in training on a CPU by ways whose gradients are quick.
+
+    PyTorch's CPU kernels have no fast gradient for a dilated depthwise convolution, nor in bfloat16 for a strided one:
+    they take six and three times as long as what computes the same here.
+
+    Args:
+        x: Maps.
+        weight: Filters of an odd side.
+        stride: In both directions.
+        padding: Zeros above and below, and to the left and right.
+        dilation: In both directions.
+    """
+    if x.device.type == "cpu" and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        reach = dilation * (weight.shape[-1] // 2)
+        if stride == 1 and dilation > 1 and padding == (reach, reach):
+            return _convolve_phases(x, weight, dilation)
+        if stride > 1 and x.dtype == torch.bfloat16:
+            with torch.autocast("cpu", enabled=False):
+                return F.conv2d(x.float(), weight.float(), None, stride, padding, dilation, x.shape[1]).to(x.dtype)
+    return F.conv2d(x, weight, None, stride, padding, dilation, x.shape[1])
+
+
+def _convolve_phases(
+    x: Float[Tensor, "B C h w"], weight: Float[Tensor, "C 1 k k"], dilation: int
+) -> Float[Tensor, "B C h w"]:
+    """Convolve the pixels that are ``dilation`` apart as images of their own, without gaps between them."""
+    num, channels, height, width = x.shape
+    rows, columns = -(-height // dilation), -(-width // dilation)
+    # Channels last: a pixel's channels stay together.
+    pixels = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, columns * dilation - width, 0, rows * dilation - height))
+    phases = pixels.view(num, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
+    phases = phases.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
+    out = F.conv2d(phases, weight, None, padding=weight.shape[-1] // 2, groups=channels).permute(0, 2, 3, 1)
+    out = out.reshape(num, dilation, dilation, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+    out = out.reshape(num, rows * dilation, columns * dilation, channels)[:, :height, :width]
+    return out.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

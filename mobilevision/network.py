@@ -1,0 +1,140 @@
+"""A network: normalization, one backbone, and a head for each question that is asked of an image."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, Self, cast
+
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor, nn
+
+from mobilevision.backbone.mobilenet_v2 import MobileNetV2
+from mobilevision.backbone.normalization import Normalization
+from mobilevision.head import Head
+
+Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
+"""RGB, uint8 in [0, 255] or floats in [0, 1]."""
+
+
+class Network(nn.Module):
+    """Heads on one backbone: an image goes through the backbone once, however many heads read it.
+
+    Its weights are in channels_last memory format.
+
+    Args:
+        backbone: Has the taps that the heads read.
+        heads: At least one, by name. A name may be that of its task, or any other.
+        normalization: Applied to the images first.
+
+    Raises:
+        ValueError: There are no heads, or heads with anchors are made for different sizes.
+    """
+
+    def __init__(
+        self, backbone: MobileNetV2, heads: Mapping[str, Head], normalization: Normalization | None = None
+    ) -> None:
+        super().__init__()
+        sizes = {name: head.input_size for name, head in heads.items() if head.fixed_size}
+        if not heads or len(set(sizes.values())) > 1:
+            raise ValueError(f"heads must be at least one, those with anchors of one input_size, got {sizes}")
+        self.normalization = normalization or Normalization()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+        # The one place where this is done: convolutions on a CPU are up to three times as fast.
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def named_heads(self) -> dict[str, Head]:
+        """The heads by name."""
+        return {name: cast(Head, head) for name, head in self.heads.items()}
+
+    @property
+    def head(self) -> Head:
+        """The only head.
+
+        Raises:
+            AttributeError: There are several.
+        """
+        if len(self.heads) != 1:
+            raise AttributeError(f"the network has several heads: use heads[name], one of {', '.join(self.heads)}")
+        return next(iter(self.named_heads.values()))
+
+    @property
+    def input_size(self) -> int:
+        """The side of the images it is made for, in pixels: that of its anchors if it has some, else the largest."""
+        heads = self.named_heads.values()
+        return max((head.input_size for head in heads if head.fixed_size), default=max(h.input_size for h in heads))
+
+    def forward(self, images: Images, heads: Iterable[str] | None = None) -> Any:
+        """Return what the field expects of a network: logits, a detector's offsets and logits, logits of every pixel.
+
+        Args:
+            images: RGB, uint8 in [0, 255] or floats in [0, 1]; of ``input_size`` where a head has anchors.
+            heads: Names of the heads to run; all where None.
+
+        Returns:
+            The output of the only head, or outputs by name where the network has several heads.
+
+        Raises:
+            ValueError: An unknown head, or images of a size that there are no anchors for.
+        """
+        size = images.shape[-2], images.shape[-1]
+        outputs = self.compute(images, heads)
+        outputs = {name: self.named_heads[name].upsample(output, size) for name, output in outputs.items()}
+        return outputs if len(self.heads) > 1 else next(iter(outputs.values()))
+
+    def compute(self, images: Images, heads: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return what the losses take, by head: a segmenter's logits are those at its output stride.
+
+        Args:
+            images: As in :meth:`forward`.
+            heads: As in :meth:`forward`.
+
+        Raises:
+            ValueError: As in :meth:`forward`.
+        """
+        chosen = self._choose(heads)
+        _check_size(images, chosen)
+        features = self._compute_features(images, chosen)
+        return {name: head(*features[name]) for name, head in chosen.items()}
+
+    def extract_feat(self, images: Images) -> tuple[Tensor, ...]:
+        """Return the feature maps that the heads read, head by head, for use in another project."""
+        chosen = self.named_heads
+        _check_size(images, chosen)
+        features = self._compute_features(images, chosen)
+        return tuple(feature for name, head in chosen.items() for feature in head.extract(*features[name]))
+
+    def with_output_stride(self, output_stride: int) -> Self:
+        """Return a network of the same parameters whose heads read the backbone at another output stride.
+
+        Raises:
+            ValueError: ``output_stride`` is not 8, 16 or 32, or a head is made for one output stride only.
+        """
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.heads = nn.ModuleDict(
+            {name: head.with_output_stride(output_stride) for name, head in self.named_heads.items()}
+        )
+        return other
+
+    def _compute_features(self, images: Images, heads: Mapping[str, Head]) -> dict[str, tuple[Tensor, ...]]:
+        taps: dict[int, dict[str, None]] = {}
+        for head in heads.values():
+            taps.setdefault(head.output_stride, {}).update(dict.fromkeys(head.taps))
+        maps = self.backbone.forward_strides(self.normalization(images), taps)
+        return {name: tuple(maps[head.output_stride][tap] for tap in head.taps) for name, head in heads.items()}
+
+    def _choose(self, heads: Iterable[str] | None) -> dict[str, Head]:
+        known = self.named_heads
+        names = tuple(known if heads is None else heads)
+        if not names or not set(names) <= set(known):
+            raise ValueError(f"heads must be among {', '.join(known)}, got {', '.join(names) or 'none'}")
+        return {name: known[name] for name in names}
+
+
+def _check_size(images: Shaped[Tensor, "B 3 H W"], heads: Mapping[str, Head]) -> None:
+    height, width = images.shape[-2:]
+    for head in heads.values():
+        if head.fixed_size and (height, width) != (head.input_size, head.input_size):
+            raise ValueError(f"images must be {head.input_size}x{head.input_size} pixels, got {width}x{height}")
