@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.convolution import Padding
 
 Size = tuple[int, int]
 """Height and width, in pixels."""

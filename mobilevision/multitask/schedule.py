@@ -1,4 +1,4 @@
-"""Whose turn it is in which step of an epoch."""
+"""The schedule of an epoch: which steps train on which datasets."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -6,28 +6,28 @@ from typing import Literal, get_args
 import numpy as np
 
 Draw = Literal["together", "round_robin", "size", "weight"]
-"""How the batches of several sets become steps, see :func:`draw_turns`."""
+"""How the batches of several datasets become steps, see :func:`draw_schedule`."""
 
 
-def draw_turns(
+def draw_schedule(
     lengths: Mapping[str, int], draw: Draw, *, weights: Mapping[str, float] | None = None, seed: tuple[int, ...] = (0,)
 ) -> list[tuple[str, ...]]:
-    """Say for every step of an epoch which sets it takes a batch of.
+    """Return for every step of an epoch the datasets that it takes a batch of.
 
-    How often a set has its turn does not depend on ``seed``, only when.
+    How often a dataset has its turn does not depend on ``seed``, only when.
 
     Args:
-        lengths: The number of batches in each set, at least 1.
-        draw: ``together``: every step takes one of each, and the smaller sets go round until the largest is through.
-            ``round_robin``: likewise, but one set after the other. ``size``: every set is gone through once, in any
-            order. ``weight``: as many steps, but each set has its share by ``weights``.
-        weights: Of each set, for ``weight``; they need not sum to 1.
+        lengths: The number of batches in each dataset, at least 1.
+        draw: ``together``: every step takes a batch of each, and the smaller datasets are repeated until the largest is
+            through. ``round_robin``: the same, but one dataset after the other. ``size``: every dataset is gone through
+            once, in random order. ``weight``: as many steps, but each dataset has its share by ``weights``.
+        weights: Of each dataset, for ``weight``; they need not sum to 1.
         seed: Decides the order of ``size`` and ``weight``.
 
     Raises:
-        ValueError: ``draw`` is unknown, or ``weights`` are missing, of other sets, or not above 0.
+        ValueError: ``draw`` is unknown, or ``weights`` are missing, of other datasets, or not above 0.
 
-    >>> draw_turns({"a": 2, "b": 1}, "round_robin")
+    >>> draw_schedule({"a": 2, "b": 1}, "round_robin")
     [('a',), ('b',), ('a',), ('b',)]
     """
     if draw not in get_args(Draw):
@@ -42,13 +42,13 @@ def draw_turns(
 
 
 def _shuffle(counts: Mapping[str, int], seed: tuple[int, ...]) -> list[tuple[str, ...]]:
-    turns: list[tuple[str, ...]] = [(name,) for name, count in counts.items() for _ in range(count)]
-    order = np.random.default_rng(seed).permutation(len(turns))
-    return [turns[place] for place in order]
+    steps: list[tuple[str, ...]] = [(name,) for name, count in counts.items() for _ in range(count)]
+    order = np.random.default_rng(seed).permutation(len(steps))
+    return [steps[place] for place in order]
 
 
 def _share_out(total: int, names: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, int]:
-    """Divide ``total`` by the weights, what does not divide going to the largest remainders."""
+    """Divide ``total`` by the weights; the rest goes to the largest remainders."""
     if set(weights) != set(names) or min(weights.values()) <= 0:
         raise ValueError(f"weights must be above 0, one each for {', '.join(names)}, got {dict(weights)}")
     exact = {name: total * weights[name] / sum(weights.values()) for name in names}

@@ -1,21 +1,19 @@
-"""COCO's twelve figures: equal to pycocotools, and the same on any number of processes."""
+"""COCO's figures of a whole dataset: equal to pycocotools, and the same on any number of processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from mobilevision.detection.confusion import confusion_matrix
-from mobilevision.detection.errors import ErrorSplit, split_errors
-from mobilevision.detection.types import Detections, Result, Truth
-from mobilevision.training.rows import distinct_rows
+from mobilevision.detection.analysis import analyze_detections
+from mobilevision.detection.criterion import DetectionCriterion
+from mobilevision.detection.types import Batch, Detections, DetectorOutput, Result, Truth
+from mobilevision.head import Selection
+from mobilevision.training.evaluation import Evaluator, Report, distinct_rows, gather_rows, mean_loss
 
 FIGURES = (
     "map",
@@ -35,13 +33,13 @@ FIGURES = (
 
 
 class CocoFigures(NamedTuple):
-    """What was measured over a set.
+    """COCO's figures of a dataset.
 
     Attributes:
         figures: The twelve by name, -1 where there is nothing to measure, as pycocotools has it.
         precision: At each of the ten IoUs and the 101 recalls for each label, for objects of any size and up to 100
             detections; NaN for a class without objects.
-        num_images: The images that were measured.
+        num_images: Images that were evaluated.
     """
 
     figures: Mapping[str, float]
@@ -59,16 +57,8 @@ class CocoFigures(NamedTuple):
         return tuple(self.precision[0].mean(axis=0).tolist())
 
 
-class DetectionFigures(NamedTuple):
-    """All that is said of a set: COCO's figures, which classes are taken for which, and the kinds of errors."""
-
-    coco: CocoFigures
-    confusion: Int64[np.ndarray, "C+1 C+1"]
-    errors: ErrorSplit
-
-
 def coco_mean_ap(results: Sequence[Result], truths: Sequence[Truth], num_classes: int) -> CocoFigures:
-    """Measure detections by COCO's protocol.
+    """Compute COCO's figures of detections.
 
     Args:
         results: Of each image, in ascending order of the images' ids, which decides between equal scores.
@@ -105,65 +95,87 @@ def coco_mean_ap(results: Sequence[Result], truths: Sequence[Truth], num_classes
     )
 
 
-def measure_detections(results: Sequence[Result], truths: Sequence[Truth], num_classes: int) -> DetectionFigures:
-    """Measure by COCO's protocol, and say what goes wrong; the arguments are those of :func:`coco_mean_ap`."""
-    return DetectionFigures(
-        coco_mean_ap(results, truths, num_classes),
-        confusion_matrix(results, truths, num_classes),
-        split_errors(results, truths, num_classes),
-    )
+class DetectionEvaluator(Evaluator):
+    """Evaluator of a detector by COCO's protocol.
 
-
-class CocoMeanAP(Metric):
-    """COCO's figures of a set that comes in batches, on any number of processes.
-
-    Everything known of an image is kept as rows of one width, a head in front, so that one gather brings all together
-    however few objects a process has seen.
+    All boxes of an image are rows of one width, a row with the image's position in front, so that one gather brings
+    everything together however few objects a process has seen.
 
     Args:
         num_classes: Labels, background not among them.
+        class_names: Their names, or none.
+        criterion: Computes the loss of each image.
+        postprocess: From a head's outputs, the files' sizes and a selection to detections in pixels of the files.
+        selection: Which boxes are detections; COCO counts 100 in an image.
     """
 
-    full_state_update = False
+    boxes: list[Tensor]
 
-    rows: list[Tensor]
+    def __init__(
+        self,
+        num_classes: int,
+        class_names: Sequence[str] = (),
+        *,
+        criterion: DetectionCriterion,
+        postprocess: Callable[..., Sequence[Detections]],
+        selection: Selection,
+    ) -> None:
+        columns = {"losses": ((), torch.float32), "num_positives": ((), torch.int64)}
+        super().__init__(num_classes, class_names, columns=columns)
+        self.add_state("boxes", default=[], dist_reduce_fx="cat")
+        self.selection = selection
+        # Plain functions: as modules they would be in every checkpoint twice.
+        self._per_image_losses = criterion.per_image
+        self._postprocess = postprocess
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(dist_sync_fn=_gather_rows)
-        self.num_classes = num_classes
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
-
-    def update(self, positions: Int64[Tensor, " B"], detections: Sequence[Detections], truths: Sequence[Truth]) -> None:
-        """Take a batch in.
-
-        Args:
-            positions: The images' places in the set, in ascending order of their ids.
-            detections: What was found in each, xyxy in pixels of the file.
-            truths: What is there.
-        """
-        for position, found, truth in zip(positions.cpu(), _found_rows(detections), truths, strict=True):
+    def update(self, outputs: DetectorOutput, batch: Batch) -> None:
+        """Add the images of a batch by the offsets and logits of their anchors."""
+        losses = self._per_image_losses(outputs, batch)
+        self.add_rows(
+            batch.positions, losses=losses.localization + losses.classification, num_positives=losses.num_positives
+        )
+        detections = self._postprocess(outputs, batch.sizes, self.selection)
+        for position, found, truth in zip(batch.positions.cpu(), _found_rows(detections), batch.truths, strict=True):
             columns = (truth.boxes_xywh, truth.labels, truth.areas, truth.crowd)
             true = _rows(TRUTH, *map(torch.from_numpy, columns))
-            self.rows += [_rows(HEAD, position.reshape(1, 1)), found, true]
+            self.boxes += [_rows(IMAGE, position.reshape(1, 1)), found, true]
 
-    def compute(self) -> DetectionFigures:
-        """Measure all images, each once, in the order of their positions."""
-        rows = dim_zero_cat(self.rows) if len(self.rows) else torch.zeros(0, NUM_COLUMNS)
-        heads = (rows[:, 0] == HEAD).nonzero()[:, 0]
-        _, order = distinct_rows(rows[heads, 1].long(), torch.arange(len(heads)))
-        # There is nothing before the first head.
-        images = np.split(rows.numpy(), heads.numpy())[1:]
+    def compute(self) -> Report:
+        """Return the loss and COCO's twelve figures, and the AP of each class."""
+        results, truths = self.collect()
+        coco = coco_mean_ap(results, truths, self.num_classes)
+        rows = self.rows()
+        aps = zip(self.names, coco.map_per_class, coco.map_50_per_class, strict=True)
+        return Report(
+            figures={"loss": mean_loss(rows["losses"], rows["num_positives"]), **coco.figures},
+            per_class={name: {"map": mean_ap, "map_50": ap_50} for name, mean_ap, ap_50 in aps},
+            num_images=coco.num_images,
+        )
+
+    def analyze(self) -> dict[str, Any]:
+        """Return precision-recall curves, the confusion matrix and the kinds of errors, as plain JSON values."""
+        results, truths = self.collect()
+        precision = coco_mean_ap(results, truths, self.num_classes).precision
+        return analyze_detections(results, truths, precision, self.names)
+
+    def collect(self) -> tuple[list[Result], list[Truth]]:
+        """Return detections and annotations of all images, each once, in the order of their positions."""
+        boxes = gather_rows(torch.cat([torch.zeros(0, NUM_COLUMNS, dtype=torch.float64), *self.boxes]), self.device)
+        starts = (boxes[:, 0] == IMAGE).nonzero()[:, 0]
+        _, order = distinct_rows(boxes[starts, 1].long(), torch.arange(len(starts)))
+        # There is nothing before the first image.
+        images = np.split(boxes.numpy(), starts.numpy())[1:]
         results, truths = [], []
         for index in order.tolist():
             image = images[index]
             found, true = image[image[:, 0] == FOUND], image[image[:, 0] == TRUTH]
             results.append(Result(found[:, 1:5], found[:, 6], found[:, 5].astype(np.int64)))
             truths.append(Truth(true[:, 1:5], true[:, 5].astype(np.int64), true[:, 7].astype(np.bool_), true[:, 6]))
-        return measure_detections(results, truths, self.num_classes)
+        return results, truths
 
 
-# A row: its kind, then for a head the position, for the others x, y, width, height, label, score or area, crowd.
-HEAD, FOUND, TRUTH = 0.0, 1.0, 2.0
+# A row: its kind, then for an image its position, for the others x, y, width, height, label, score or area, crowd.
+IMAGE, FOUND, TRUTH = 0.0, 1.0, 2.0
 NUM_COLUMNS = 8
 
 
@@ -181,13 +193,6 @@ def _found_rows(detections: Sequence[Detections]) -> tuple[Float64[Tensor, "N 8"
     corners = boxes.double()
     rows = _rows(FOUND, corners[:, :2], corners[:, 2:] - corners[:, :2], labels, scores)
     return torch.split(rows, [len(found.labels) for found in detections])
-
-
-def _gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    # A process without images comes with torchmetrics' placeholder, which has another shape and type.
-    rows = rows.reshape(-1, NUM_COLUMNS).double()
-    on_gpu = torch.distributed.get_backend(group) == "nccl"
-    return [part.cpu() for part in gather_all_tensors(rows.cuda() if on_gpu else rows.cpu(), group)]
 
 
 def _index(rows: list[dict[str, Any]], num_images: int, num_classes: int) -> Any:
