@@ -204,5 +204,5 @@ class ScheduledLoader:
             self.loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
             self.loader.load_state_dict({"epoch": epoch, "batches_done": done})
             for batch in self.loader:
-                yield batch
                 number += 1
+                yield batch
