@@ -16,7 +16,7 @@ from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import find_checkpoint
 from mobilevision.cli.tables import print_line, print_report
 from mobilevision.cli.training import TrainingCLI, plain_errors
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.weights.file import locate_weights
 
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")

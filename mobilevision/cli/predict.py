@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from mobilevision.cli.errors import CommandParser
-from mobilevision.cli.sources import distinct_names, find_sources
 from mobilevision.cli.tables import print_line
+from mobilevision.files import replacing_files
 from mobilevision.images import read_image
-from mobilevision.inference import MultiTaskResult, Predictor, SegmentationResult
+from mobilevision.inference.drawing import Picture, index_mask
+from mobilevision.inference.predictor import MultiTaskResult, Predictor, SegmentationResult
+from mobilevision.inference.sources import distinct_names, find_sources
 from mobilevision.models import get_model, list_models, load_model
-from mobilevision.outputs import replacing_files
-from mobilevision.visualize import Picture, index_mask
 
 
 def run(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_figures
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.scoring import score_coco, score_coco_in_detail, score_voc
 
 

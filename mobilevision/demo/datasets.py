@@ -24,8 +24,8 @@ from mobilevision.demo.scenes import (
     draw_scene,
     visible_mask,
 )
-from mobilevision.outputs import write_json, write_text
-from mobilevision.visualize import mask_color
+from mobilevision.files import write_json, write_text
+from mobilevision.inference.drawing import mask_color
 
 DESCRIPTION = "scenes.json"
 """Says what a folder of drawn scenes was made with, and that it is one."""

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.outputs import replacing
+from mobilevision.files import replacing
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.checkpoint import Checkpoint, open_checkpoint
 from mobilevision.weights.fitting import FitReport, fill_network, fit_backbone

@@ -18,10 +18,7 @@ from mobilevision.detection.postprocess import clip_detections, rescale_detectio
 from mobilevision.detection.transforms import EvalTransform as DetectorTransform
 from mobilevision.detection.types import RawPredictions
 from mobilevision.images import read_image
-from mobilevision.models import get_model, list_models, load_model
-from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits
-from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
-from mobilevision.visualize import (
+from mobilevision.inference.drawing import (
     NUM_BEST,
     Boxes,
     Mask,
@@ -33,6 +30,9 @@ from mobilevision.visualize import (
     draw_classes,
     draw_mask,
 )
+from mobilevision.models import get_model, list_models, load_model
+from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits
+from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
 
 
 class ClassificationResult(NamedTuple):

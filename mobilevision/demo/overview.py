@@ -11,9 +11,9 @@ from mobilevision.demo.datasets import Layouts
 from mobilevision.demo.scenes import CLASS_NAMES
 from mobilevision.detection.coco import read_coco
 from mobilevision.images import find_images, read_image
-from mobilevision.inference import Predictor
+from mobilevision.inference.drawing import draw_boxes, draw_mask
+from mobilevision.inference.predictor import Predictor
 from mobilevision.models import load_model
-from mobilevision.visualize import draw_boxes, draw_mask
 
 Picture = UInt8[np.ndarray, "H W 3"]
 

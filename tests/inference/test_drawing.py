@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mobilevision.visualize import (
+from mobilevision.inference.drawing import (
     COLORS,
     Boxes,
     Mask,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobilevision.outputs import replacing, replacing_files, write_json, write_text
+from mobilevision.files import replacing, replacing_files, write_json, write_text
 
 
 def contents(folder: Path) -> dict[str, str]:
