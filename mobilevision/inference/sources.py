@@ -1,4 +1,4 @@
-"""The pictures that a command line names, and names for what is made of them."""
+"""Find the images that files, folders and glob patterns stand for, and name what is made of them."""
 
 import glob
 from collections.abc import Iterable
@@ -7,29 +7,28 @@ from pathlib import Path
 from mobilevision.images import find_images
 
 
-def find_sources(sources: Iterable[str], leave_out: Path) -> list[Path]:
-    """List the pictures that files, folders and glob patterns stand for, each once, in their order.
+def find_sources(sources: Iterable[str], exclude: Path) -> list[Path]:
+    """Return the images that files, folders and glob patterns stand for, each once, in their order.
 
     Args:
-        sources: A folder stands for all pictures in it and below; a file for itself, whatever its suffix.
-        leave_out: Folders are not searched below this, which the results go to.
+        sources: A folder stands for all images in it and below, a file for itself, whatever its suffix.
+        exclude: The output folder: folders are not searched below it.
 
     Raises:
         FileNotFoundError: A source does not exist.
-        ValueError: A folder without pictures, or a pattern that matches nothing.
+        ValueError: A folder has no images, or a pattern matches nothing.
     """
     found: dict[Path, None] = {}
     for source in sources:
-        matches = [Path(source)] if Path(source).exists() else [Path(path) for path in sorted(_expand(source))]
-        pictures = [picture for match in matches for picture in _pictures(match, leave_out)]
-        if not pictures:
-            raise ValueError(f"no pictures in {source}")
-        found.update(dict.fromkeys(pictures))
+        images = [image for match in _match(source) for image in _list_images(match, exclude)]
+        if not images:
+            raise ValueError(f"no images in {source}")
+        found.update(dict.fromkeys(images))
     return list(found)
 
 
 def distinct_names(paths: Iterable[Path]) -> list[str]:
-    """Give every file a name of its own without a suffix: its own name, numbered from the second of a name on.
+    """Return a distinct name without suffix for every file: its own, numbered from the second file of a name on.
 
     >>> distinct_names([Path("a/cat.jpg"), Path("b/cat.jpg"), Path("cat_2.png"), Path("Cat.png")])
     ['cat', 'cat_2', 'cat_2_2', 'Cat_3']
@@ -38,7 +37,7 @@ def distinct_names(paths: Iterable[Path]) -> list[str]:
     taken: set[str] = set()
     for path in paths:
         name, number = path.stem, 1
-        # Some file systems do not tell upper from lower case.
+        # Some file systems do not distinguish upper and lower case.
         while name.lower() in taken:
             number += 1
             name = f"{path.stem}_{number}"
@@ -47,13 +46,16 @@ def distinct_names(paths: Iterable[Path]) -> list[str]:
     return names
 
 
-def _expand(pattern: str) -> list[str]:
-    if not glob.has_magic(pattern):
-        raise FileNotFoundError(f"{pattern} not found")
-    return glob.glob(pattern, recursive=True)  # noqa: PTH207 - pathlib takes no absolute patterns
+def _match(source: str) -> list[Path]:
+    if Path(source).exists():
+        return [Path(source)]
+    if not glob.has_magic(source):
+        raise FileNotFoundError(f"{source} not found")
+    # pathlib's own glob takes no absolute patterns.
+    return [Path(path) for path in sorted(glob.glob(source, recursive=True))]  # noqa: PTH207
 
 
-def _pictures(path: Path, leave_out: Path) -> list[Path]:
+def _list_images(path: Path, exclude: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return [picture for picture in find_images(path) if leave_out.resolve() not in picture.resolve().parents]
+    return [image for image in find_images(path) if exclude.resolve() not in image.resolve().parents]
