@@ -28,7 +28,8 @@ from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from mobilevision.files import replacing, write_json
 from mobilevision.findings import Finding, InspectedPicture, inspect_pictures
 from mobilevision.images import read_image
-from mobilevision.inference.drawing import Picture, contact_sheet, draw_boxes
+from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.inference.drawing import contact_sheet, draw_boxes
 
 NUM_SAMPLES = 16
 BAR = 24

@@ -14,7 +14,8 @@ from rich.progress import track
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.files import replacing
 from mobilevision.findings import Finding
-from mobilevision.inference.drawing import Picture, contact_sheet, draw_mask
+from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.inference.drawing import contact_sheet, draw_mask
 from mobilevision.segmentation.check import MaskReport, check_masks
 from mobilevision.segmentation.class_table import ClassTable, read_class_table
 from mobilevision.segmentation.folders import MaskFolders

@@ -21,7 +21,8 @@ from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
 from mobilevision.detection.ssdlite import SSDLite
 from mobilevision.files import replacing
-from mobilevision.inference.drawing import COLORS, Picture, contact_sheet, draw_boxes, draw_mask, draw_outlines
+from mobilevision.inference.drawing import COLORS, contact_sheet, draw_boxes, draw_mask, draw_outlines
+from mobilevision.inference.drawing import Pixels as Picture
 from mobilevision.multitask.types import passes_of
 from mobilevision.segmentation import types as segmentation
 

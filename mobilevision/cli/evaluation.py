@@ -22,6 +22,16 @@ from mobilevision.weights.file import locate_weights
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
 
 
+def validate(arguments: list[str]) -> None:
+    """Measure the configured network on the validation split."""
+    evaluate("validate", arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """Measure the configured network on the test split."""
+    evaluate("test", arguments)
+
+
 def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> None:
     """Measure the configured network, print the figures, write them to a file."""
     with plain_errors():
