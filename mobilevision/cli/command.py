@@ -98,7 +98,8 @@ def _usage() -> str:
     rows = "".join(f"  {name:16}{subcommand.summary}\n" for name, subcommand in SUBCOMMANDS.items())
     return (
         "usage: mobilevision SUBCOMMAND ...\n\nMobileNetV2 for classification, detection and segmentation.\n\n"
-        f"{rows}\nmobilevision SUBCOMMAND --help lists the options. {TRACEBACK_VARIABLE}=1 prints tracebacks of errors.\n"
+        f"{rows}\nmobilevision SUBCOMMAND --help lists the options. With {TRACEBACK_VARIABLE}=1 errors come with a "
+        "traceback.\n"
     )
 
 

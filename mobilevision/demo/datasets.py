@@ -162,7 +162,5 @@ def _polygons(mask: Bool[np.ndarray, "S S"]) -> list[list[int]]:
 
 
 def _encode_jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    _, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return encoded.tobytes()

@@ -9,8 +9,8 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from mobilevision.segmentation.boundary import boundary_f_scores
-from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou
+from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files
 
 NUM_THREADS = 8

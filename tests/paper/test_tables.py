@@ -59,7 +59,9 @@ def count_weights(network: nn.Module) -> int:
 
 @pytest.mark.parametrize(("width", "size", "printed", "exact"), SLIM_MULTIPLY_ADDS)
 def test_multiply_adds_of_every_released_classifier(width, size, printed, exact):
-    millions = measure(get_model("mobilenet_v2", num_classes=1001, width_mult=width, input_size=size)).multiply_adds / 1e6
+    millions = (
+        measure(get_model("mobilenet_v2", num_classes=1001, width_mult=width, input_size=size)).multiply_adds / 1e6
+    )
     assert int(millions) == printed
     assert round(millions, 2) == exact
 
