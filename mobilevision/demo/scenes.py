@@ -62,8 +62,11 @@ def draw_scene(seed: int, split: str, index: int, side: int = SCENE_SIDE) -> Sce
     Shapes are painted one after the other; one that would hide more than ``MIN_VISIBLE`` allows of another, or of
     itself, is left out.
 
-    Raises:
-        ValueError: ``split`` is neither ``train`` nor ``val``.
+    Args:
+        seed: Of all scenes.
+        split: ``train`` or ``val``.
+        index: Of the scene in its split.
+        side: Of the image, in pixels.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     canvas = paint_background(side, rng)
