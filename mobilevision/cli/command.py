@@ -95,7 +95,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    rows = "".join(f"  {name:16}{subcommand.summary}\n" for name, subcommand in SUBCOMMANDS.items())
+    rows = "".join(f"  {name:17}{subcommand.summary}\n" for name, subcommand in SUBCOMMANDS.items())
     return (
         "usage: mobilevision SUBCOMMAND ...\n\nMobileNetV2 for classification, detection and segmentation.\n\n"
         f"{rows}\nmobilevision SUBCOMMAND --help lists the options. With {TRACEBACK_VARIABLE}=1 errors come with a "

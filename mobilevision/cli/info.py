@@ -28,7 +28,9 @@ def run(arguments: list[str]) -> None:
         parts = {name: part._asdict() for name, part in complexity.parts.items()}
         sys.stdout.write(json.dumps({**complexity._asdict(), "parts": parts}) + "\n")
     else:
-        _print(f"{given['name']} at {network.input_size}x{network.input_size}", complexity)
+        # With a single head, its parts alone say whose they are.
+        prefix = "heads." if len(network.heads) > 1 else f"heads.{next(iter(network.heads))}."
+        _print(f"{given['name']} at {network.input_size}x{network.input_size}", complexity, prefix)
 
 
 def _add_options(parser: CommandParser, name: str) -> list[str]:
@@ -44,14 +46,14 @@ def _add_options(parser: CommandParser, name: str) -> list[str]:
     return names
 
 
-def _print(title: str, complexity: Complexity) -> None:
+def _print(title: str, complexity: Complexity, prefix: str) -> None:
     rows = [
         (
-            label.removeprefix("heads."),
+            label.removeprefix(prefix),
             f"{part.parameters:,}",
             f"{part.multiply_adds / MILLION:,.2f}",
             f"{part.peak_activation_bytes / KIBIBYTE:,.0f}",
         )
         for label, part in (*complexity.parts.items(), ("all", PartComplexity(*complexity[:3])))
     ]
-    print_table(title, ("part", "parameters", "multiply-adds (M)", "peak activations (KiB)"), rows)
+    print_table(title, ("part", "parameters", "multiply-adds (M)", "memory (KiB)"), rows)
