@@ -12,14 +12,15 @@ from rich.console import Console
 from rich.progress import track
 
 from mobilevision.cli.tables import print_line, print_table
+from mobilevision.files import replacing
 from mobilevision.findings import Finding
-from mobilevision.outputs import replacing
+from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.inference.drawing import contact_sheet, draw_mask
 from mobilevision.segmentation.check import MaskReport, check_masks
 from mobilevision.segmentation.class_table import ClassTable, read_class_table
 from mobilevision.segmentation.folders import MaskFolders
 from mobilevision.segmentation.pictures import Listing, Pair, read_pair
 from mobilevision.segmentation.voc import AUGMENTED_MASK_DIR, AUGMENTED_SPLITS, VOC_CLASSES, VocLayout
-from mobilevision.visualize import Picture, contact_sheet, draw_mask
 
 MASK_FORMATS = ("voc-masks", "masks")
 NUM_SAMPLES = 16

@@ -18,21 +18,21 @@ from mobilevision.detection.postprocess import clip_detections, rescale_detectio
 from mobilevision.detection.transforms import EvalTransform as DetectorTransform
 from mobilevision.detection.types import RawPredictions
 from mobilevision.images import read_image
-from mobilevision.models import get_model, list_models, load_model
-from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits
-from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
-from mobilevision.visualize import (
+from mobilevision.inference.drawing import (
     NUM_BEST,
-    Boxes,
-    Mask,
-    Picture,
-    Scores,
+    NamedBoxes,
+    NamedMask,
+    NamedScores,
+    Pixels,
     class_name,
-    draw_answers,
     draw_boxes,
     draw_classes,
     draw_mask,
+    draw_results,
 )
+from mobilevision.models import get_model, list_models, load_model
+from mobilevision.segmentation.geometry import Size, pick_classes, restore_logits
+from mobilevision.segmentation.transforms import EvalTransform as SegmenterTransform
 
 
 class ClassificationResult(NamedTuple):
@@ -66,7 +66,7 @@ class ClassificationResult(NamedTuple):
             ],
         }
 
-    def draw(self, image: Picture) -> Picture:
+    def draw(self, image: Pixels) -> Pixels:
         """List the best classes below their picture."""
         return draw_classes(image, self.pred_scores, self.class_names)
 
@@ -97,7 +97,7 @@ class DetectionResult(NamedTuple):
         objects = [dict(zip(("box", "score", "label", "class"), row, strict=True)) for row in rows]
         return {"task": "detection", "objects": objects}
 
-    def draw(self, image: Picture) -> Picture:
+    def draw(self, image: Pixels) -> Pixels:
         """Draw the objects on their picture."""
         return draw_boxes(image, self.boxes, self.labels, self.scores, self.class_names)
 
@@ -122,7 +122,7 @@ class SegmentationResult(NamedTuple):
         ]
         return {"task": "segmentation", "segments": segments}
 
-    def draw(self, image: Picture) -> Picture:
+    def draw(self, image: Pixels) -> Pixels:
         """Lay the mask over its picture."""
         return draw_mask(image, self.mask, self.class_names)
 
@@ -139,14 +139,14 @@ class MultiTaskResult(NamedTuple):
         answers = {task: answer.to_json() for task, answer in self._asdict().items() if answer is not None}
         return {"task": "multitask", **answers}
 
-    def draw(self, image: Picture) -> Picture:
+    def draw(self, image: Pixels) -> Pixels:
         """Draw everything on one picture."""
         shown, found, mask = self
-        return draw_answers(
+        return draw_results(
             image,
-            scores=None if shown is None else Scores(shown.pred_scores, shown.class_names),
-            mask=None if mask is None else Mask(mask.mask, mask.class_names),
-            boxes=None if found is None else Boxes(found.boxes, found.labels, found.scores, found.class_names),
+            scores=None if shown is None else NamedScores(shown.pred_scores, shown.class_names),
+            mask=None if mask is None else NamedMask(mask.mask, mask.class_names),
+            boxes=None if found is None else NamedBoxes(found.boxes, found.labels, found.scores, found.class_names),
         )
 
 
@@ -171,7 +171,7 @@ class Predictor:
         self.iou_threshold = iou_threshold
 
     @torch.inference_mode()
-    def __call__(self, image: str | Path | Picture) -> Result:
+    def __call__(self, image: str | Path | Pixels) -> Result:
         """Say what is in a picture.
 
         Args:
@@ -196,7 +196,7 @@ class Predictor:
         raise ValueError(f"there is no way to predict with a {type(self.network).__name__}")
 
 
-def inference_model(model: ImageNetwork | str | Path, image: str | Path | Picture) -> Result:
+def inference_model(model: ImageNetwork | str | Path, image: str | Path | Pixels) -> Result:
     """Say what is in one picture; for more of them make a :class:`Predictor`.
 
     Args:
@@ -217,7 +217,7 @@ def _find_network(model: str | Path) -> ImageNetwork:
     return get_model(str(model))
 
 
-def _classify(network: classification.Classifier, image: Picture) -> ClassificationResult:
+def _classify(network: classification.Classifier, image: Pixels) -> ClassificationResult:
     view = ClassifierTransform(network.input_size, crop=network.eval_crop, share=network.crop_share)
     return _name_class(network(_batch(view(image), network)), network.class_names)
 
@@ -229,7 +229,7 @@ def _name_class(logits: Float[Tensor, "1 C"], names: tuple[str, ...]) -> Classif
 
 
 def _detect(
-    network: detection.SSDLite, image: Picture, score_threshold: float, iou_threshold: float
+    network: detection.SSDLite, image: Pixels, score_threshold: float, iou_threshold: float
 ) -> DetectionResult:
     predictions = network(_batch(DetectorTransform(network.input_size)(image), network))
     return _select_objects(network, predictions, image, score_threshold, iou_threshold)
@@ -238,7 +238,7 @@ def _detect(
 def _select_objects(
     network: detection.SSDLite,
     predictions: RawPredictions,
-    image: Picture,
+    image: Pixels,
     score_threshold: float,
     iou_threshold: float,
 ) -> DetectionResult:
@@ -254,7 +254,7 @@ def _select_objects(
     return DetectionResult(boxes, scores, labels, network.class_names)
 
 
-def _segment(network: segmentation.DeepLabV3, image: Picture) -> SegmentationResult:
+def _segment(network: segmentation.DeepLabV3, image: Pixels) -> SegmentationResult:
     fitted = SegmenterTransform(network.input_size)(image)
     coarse = network.predict_coarse(_batch(fitted.image, network))
     logits = restore_logits(
@@ -272,7 +272,7 @@ def _pick_mask(logits: Float[Tensor, "C H W"], names: tuple[str, ...]) -> Segmen
 
 
 def _answer(
-    network: multitask.MultiTaskNetwork, image: Picture, score_threshold: float, iou_threshold: float
+    network: multitask.MultiTaskNetwork, image: Pixels, score_threshold: float, iou_threshold: float
 ) -> MultiTaskResult:
     """Ask all heads about one view of the picture, all of it in a square as the detector has it: one pass."""
     images = _batch(DetectorTransform(network.input_size)(image), network)
@@ -290,7 +290,7 @@ def _answer(
     return MultiTaskResult(**answers)
 
 
-def _size(image: Picture) -> Size:
+def _size(image: Pixels) -> Size:
     return image.shape[0], image.shape[1]
 
 

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write files completely or not at all."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it into place when the block ends without an error.
+    """Write a file through a temporary path beside it, which replaces it if the block ends without an error.
 
-    The temporary name keeps the suffix, from which many writers take the format. Folders that are missing are made.
+    The temporary name keeps the suffix, from which many writers infer the format. Missing folders are created.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,20 +31,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: str | Path, data: Any) -> None:
-    """Write ``data`` to ``path`` as JSON, whole or not at all."""
-    write_text(path, json.dumps(data, indent=2) + "\n")
-
-
 @contextmanager
 def replacing_files(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder, and move the files made in it into ``folder`` when the block ends without an error.
+    """Write files through a temporary folder, whose files move into ``folder`` if the block ends without an error.
 
     Files of the same names are replaced, others stay.
     """
@@ -57,3 +46,14 @@ def replacing_files(folder: str | Path) -> Iterator[Path]:
             place = target / path.relative_to(temporary)
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write ``data`` to ``path`` as JSON."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
