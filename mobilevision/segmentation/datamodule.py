@@ -164,8 +164,8 @@ class VocDataModule(MaskDataModule):
             split ``train_aug``.
         sbd_dir: Instead of ``SegmentationClassAug``, SBD's own folder ``cls`` with its .mat files, for the training
             images without a mask in ``mask_dir``.
-        list_dir: Folder of the lists.
-        image_suffix: Of the images.
+        list_dir: Folder of the lists of ids.
+        image_suffix: The end of the images' names, after their id.
         options: Classes, VOC's 21 by default, and what else :class:`MaskDataModule` has.
 
     Raises:

@@ -89,14 +89,14 @@ class Evaluator(Metric):
             columns: All of the columns by name, each with a value for every image.
         """
         for name, values in ({"positions": positions} | columns).items():
-            getattr(self, name).append(values.to(self.device))
+            getattr(self, name).append(values.detach().to(self.device))
 
     def rows(self) -> dict[str, Tensor]:
         """Return the columns by name, ``positions`` first, with one row for each image, sorted by position.
 
         They are on the CPU. With several processes every one of them must call it, and gets all rows.
         """
-        columns = [_gather(self._concatenate(name), self.process_group).cpu() for name in self._columns]
+        columns = [_gather(self._concatenate(name)).cpu() for name in self._columns]
         return dict(zip(self._columns, distinct_rows(*columns), strict=True))
 
     def _concatenate(self, name: str) -> Tensor:
@@ -153,7 +153,7 @@ def mean_per_class(labels: Int64[Tensor, " N"], values: Shaped[Tensor, " N"], nu
     return sums / torch.bincount(labels, minlength=num_classes)
 
 
-def _gather(rows: Tensor, group: Any) -> Tensor:
+def _gather(rows: Tensor) -> Tensor:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return rows
-    return torch.cat(gather_all_tensors(rows, group))
+    return torch.cat(gather_all_tensors(rows))
