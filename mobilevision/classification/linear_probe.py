@@ -1,4 +1,4 @@
-"""Fit the linear layer to features that are computed once, instead of running the backbone in every step."""
+"""Training of the linear layer alone, on features that are computed once instead of in every step."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,74 +8,77 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevision.classification.classifier import Classifier
 from mobilevision.classification.types import Batch
+from mobilevision.network import Network
 from mobilevision.weights.card import Weights
 
 HEAD_DECAY = 0.001
-"""How strongly the fitted layer is held to the one it starts from."""
+"""How strongly the layer is held to the one it starts from."""
 
 MAX_STEPS = 200
 
 
 class Features(NamedTuple):
-    """What the backbone makes of a set."""
+    """The pooled features and the labels of a dataset."""
 
     features: Float[Tensor, "N D"]
     labels: Int64[Tensor, " N"]
 
 
 class LinearLayer(NamedTuple):
-    """A row and a number for every class."""
+    """A row of weights and a bias for every class."""
 
     weight: Float[Tensor, "C D"]
     bias: Float[Tensor, " C"]
 
 
 @torch.no_grad()
-def compute_features(network: Classifier, batches: Iterable[Batch]) -> Features:
-    """Run the backbone once over a set, as in evaluation, and keep what it gives on the CPU."""
+def compute_features(network: Network, batches: Iterable[Batch]) -> Features:
+    """Compute the features of a dataset on the CPU, in evaluation mode.
+
+    Args:
+        network: Its only head is a classifier's; it is left in the mode it was in.
+        batches: Of the dataset.
+    """
     was_training = network.training
     network.eval()
-    device = network.head.linear.weight.device
+    device = network.normalization.mean.device
     pairs = [(network.extract_feat(batch.images.to(device))[0].float().cpu(), batch.labels.cpu()) for batch in batches]
     network.train(was_training)
     return Features(*(torch.cat(column) for column in zip(*pairs, strict=True)))
 
 
 def nearest_rows(data: Features, num_classes: int, weights: Weights | None) -> LinearLayer:
-    """Give every class the row of the trained class that its images look most like, whatever either is called.
+    """Return for every class the row of the trained class that its images look most like, whatever either is called.
 
     Args:
         data: Images of the wanted classes.
         num_classes: How many there are; one without images gets zeros.
-        weights: A trained classifier's. Without any, or of a network without a linear layer on such features, all rows
-            are zero.
+        weights: A trained classifier's. Without any, or without a linear layer on such features, all rows are zero.
     """
     num_features = data.features.shape[1]
     layer = LinearLayer(torch.zeros(num_classes, num_features), torch.zeros(num_classes))
-    weight = None if weights is None else weights.tensors.get("head.linear.weight")
-    if weights is None or weight is None or weight.shape[1] != num_features:
+    trained = None if weights is None else _find_layer(weights)
+    if trained is None or trained.weight.shape[1] != num_features:
         return layer
-    bias = weights.tensors["head.linear.bias"]
-    scores = F.linear(data.features, weight, bias).softmax(dim=1)
+    scores = F.linear(data.features, *trained).softmax(dim=1)
     present = torch.bincount(data.labels, minlength=num_classes).nonzero()[:, 0]
-    rows = torch.zeros(num_classes, len(weight)).index_add_(0, data.labels, scores).argmax(dim=1)[present]
-    layer.weight[present], layer.bias[present] = weight[rows], bias[rows]
+    rows = torch.zeros(num_classes, len(trained.weight)).index_add_(0, data.labels, scores).argmax(dim=1)[present]
+    layer.weight[present], layer.bias[present] = trained.weight[rows], trained.bias[rows]
     return layer
 
 
 def fit_layer(
     data: Features, start: LinearLayer, *, label_smoothing: float = 0.0, decay: float = HEAD_DECAY
 ) -> LinearLayer:
-    """Find the linear layer that explains the labels best and stays near ``start``.
+    """Compute the linear layer that explains the labels best and stays near ``start``.
 
-    Minimises the mean cross entropy and ``decay / 2`` times the squared distance of the weights from the start's, by
-    L-BFGS over the whole set. The problem is convex, so that nothing has to be tuned.
+    It minimizes the mean cross entropy and ``decay / 2`` times the squared distance of the weights from the start's, by
+    L-BFGS over the whole dataset. The problem is convex, so that nothing has to be tuned.
 
     Args:
         data: Some ten thousand images at most: all of them are in every step.
-        start: Zeros, or rows that know something already.
+        start: Zeros, or rows that are trained already.
         label_smoothing: Share of every label that is spread over all classes.
         decay: Above 0.
     """
@@ -93,3 +96,10 @@ def fit_layer(
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     return LinearLayer(weight.detach(), bias.detach())
+
+
+def _find_layer(weights: Weights) -> LinearLayer | None:
+    for name, head in weights.card.heads.items():
+        if head.task == "classification":
+            return LinearLayer(*(weights.tensors[f"heads.{name}.linear.{part}"] for part in LinearLayer._fields))
+    return None

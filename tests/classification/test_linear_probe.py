@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobilevision.classification import mobilenet_v2
-from mobilevision.classification.features import (
+from mobilevision.classification.head import mobilenet_v2
+from mobilevision.classification.linear_probe import (
     Features,
     LinearLayer,
     compute_features,
@@ -11,7 +11,7 @@ from mobilevision.classification.features import (
     nearest_rows,
 )
 from mobilevision.classification.types import Batch
-from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.card import HeadCard, Weights, WeightsCard
 
 
 def zeros(num_classes, num_features):
@@ -37,27 +37,24 @@ def test_features_are_those_of_evaluation_and_the_network_is_left_as_it_was(sett
     assert not features.features.requires_grad
 
 
-LAYER = {
-    "head.linear.weight": torch.tensor([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]]),
-    "head.linear.bias": torch.tensor([1.0, 2.0, 3.0]),
-}
+def weights_of(weight, bias):
+    """Weights with a detector beside a classifier that is not called by its task."""
+    heads = {"boxes": HeadCard("detection", {}), "animals": HeadCard("classification", {})}
+    tensors = {"heads.animals.linear.weight": torch.tensor(weight), "heads.animals.linear.bias": torch.tensor(bias)}
+    return Weights(tensors, WeightsCard(heads=heads))
 
 
 def test_a_class_starts_from_the_row_that_its_images_look_most_like():
     # One image of class 0 looks like the first trained class, but two look like the second.
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
-    data = Features(features, torch.tensor([0, 0, 0, 2]))
-    layer = nearest_rows(data, 3, Weights(LAYER, WeightsCard("mobilenet_v2", {})))
+    trained = weights_of([[9.0, 0.0], [0.0, 9.0], [-9.0, 0.0]], [1.0, 2.0, 3.0])
+    layer = nearest_rows(Features(features, torch.tensor([0, 0, 0, 2])), 3, trained)
     assert layer.weight.tolist() == [[0.0, 9.0], [0.0, 0.0], [-9.0, 0.0]]
     assert layer.bias.tolist() == [2.0, 0.0, 3.0]
 
 
-@pytest.mark.parametrize(
-    "tensors",
-    [None, {}, {f"head.linear.{name}": torch.ones(shape) for name, shape in (("weight", (1, 3)), ("bias", 1))}],
-)
-def test_where_nothing_fits_all_rows_are_zero(tensors):
-    weights = None if tensors is None else Weights(tensors, WeightsCard("mobilenet_v2", {}))
+@pytest.mark.parametrize("weights", [None, Weights({}, WeightsCard()), weights_of([[1.0, 1.0, 1.0]], [1.0])])
+def test_without_a_layer_on_such_features_all_rows_are_zero(weights):
     layer = nearest_rows(Features(torch.ones(1, 2), torch.tensor([0])), 1, weights)
     assert layer.weight.tolist() == [[0.0, 0.0]]
     assert layer.bias.tolist() == [0.0]
