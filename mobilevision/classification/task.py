@@ -1,7 +1,7 @@
 """Train and evaluate the classifier."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from mobilevision.backbone.mobilenet_v2 import BackboneConfig
 from mobilevision.classification.criterion import ClassificationCriterion
 from mobilevision.classification.evaluator import ClassificationEvaluator
 from mobilevision.classification.head import ClassificationConfig, ClassificationHead, Classifier
-from mobilevision.classification.linear_probe import fit_head
+from mobilevision.classification.linear_probe import LinearLayer, compute_features, fit_layer, nearest_rows
 from mobilevision.classification.mixing import Mixing
 from mobilevision.classification.types import Batch
 from mobilevision.head import Head
@@ -92,15 +92,11 @@ class ClassificationTask(Task):
         """Fit the head to the features, unless the run is resumed from a checkpoint."""
         if not self.fit_head or self.trainer.ckpt_path is not None:
             return
-        data, source = self.trainer.datamodule, self._given.backbone_weights  # type: ignore[attr-defined]
-        weights = read_weights(source) if source and self._given.pretrained is None else None
-        layer = fit_head(
-            self.network,
-            data.feature_dataloader(),
-            weights,
-            from_own_rows=self._given.pretrained is not None,
-            label_smoothing=self.label_smoothing,
-        )
+        linear = cast(ClassificationHead, self.network.head).linear
+        data = compute_features(self.network, self.trainer.datamodule.feature_dataloader())  # type: ignore[attr-defined]
+        start, source = LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()), self._given.backbone_weights
+        if self._given.pretrained is None:
+            start = nearest_rows(data, linear.out_features, read_weights(source) if source else None)
+        layer = fit_layer(data, start, label_smoothing=self.label_smoothing)
         # Every process has fitted its own: they differ in the order of sums only.
-        layer = self.trainer.strategy.broadcast(layer)
-        self.network.head.linear.load_state_dict(layer._asdict())
+        linear.load_state_dict(self.trainer.strategy.broadcast(layer)._asdict())

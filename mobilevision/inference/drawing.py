@@ -84,8 +84,8 @@ def class_name(label: int, class_names: Sequence[str]) -> str:
 
 
 def draw_classes(image: Pixels, scores: Float[np.ndarray, " C"], class_names: Sequence[str] = ()) -> Pixels:
-    """List the best classes below an image, each with its score as a bar."""
-    return draw_results(image, scores=NamedScores(scores, class_names))
+    """Draw the best classes below an image, each with its score as a bar."""
+    return draw_results(image, scores=[NamedScores(scores, class_names)])
 
 
 def draw_mask(image: Pixels, mask: UInt8[np.ndarray, "H W"], class_names: Sequence[str] = ()) -> Pixels:
@@ -93,7 +93,7 @@ def draw_mask(image: Pixels, mask: UInt8[np.ndarray, "H W"], class_names: Sequen
 
     Class 0, the background, stays transparent, as does ``IGNORE_INDEX``.
     """
-    return draw_results(image, mask=NamedMask(mask, class_names))
+    return draw_results(image, masks=[NamedMask(mask, class_names)])
 
 
 def draw_boxes(
@@ -129,27 +129,27 @@ def draw_boxes(
 def draw_results(
     image: Pixels,
     *,
-    scores: NamedScores | None = None,
-    mask: NamedMask | None = None,
-    boxes: NamedBoxes | None = None,
+    scores: Sequence[NamedScores] = (),
+    masks: Sequence[NamedMask] = (),
+    boxes: Sequence[NamedBoxes] = (),
 ) -> Pixels:
-    """Draw results of several tasks: the mask over the image, boxes on top, a legend and the best classes below.
+    """Draw results of several heads: masks over the image, boxes on top, legends and the best classes below.
 
     Args:
         image: RGB.
         scores: Class scores of the image.
-        mask: The class of every pixel of ``image``.
+        masks: The class of every pixel of ``image``.
         boxes: xyxy in pixels of ``image``, with their classes.
     """
-    drawn = image if mask is None else _blend(image, mask.mask)
-    if boxes is not None:
-        drawn = draw_boxes(drawn, *boxes)
+    drawn = image
+    for mask in masks:
+        drawn = _blend(drawn, mask.mask)
+    for found in boxes:
+        drawn = draw_boxes(drawn, found.boxes * (drawn.shape[0] / image.shape[0]), *found[1:])
     canvas, _ = _enlarge(drawn)
     font, parts = _font(canvas), [canvas]
-    if mask is not None:
-        parts.append(_draw_legend(mask, canvas.width, font))
-    if scores is not None:
-        parts.append(_draw_ranking(scores, canvas.width, font))
+    parts += [_draw_legend(mask, canvas.width, font) for mask in masks]
+    parts += [_draw_ranking(named, canvas.width, font) for named in scores]
     return np.concatenate([np.asarray(part) for part in parts])
 
 

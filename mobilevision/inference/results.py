@@ -191,13 +191,17 @@ class MultiTaskResult:
         """Return plain values, by head."""
         return {"task": "multitask", **{name: result.to_json() for name, result in self.by_head.items()}}
 
-    def draw(self, image: Pixels) -> Pixels:
-        """Draw everything on one image."""
+    def layers(self) -> dict[str, Any]:
+        """Return the parts of a drawing, see :func:`draw_results`."""
         layers: dict[str, list[Any]] = {}
         for result in self.by_head.values():
             for kind, parts in result.layers().items():
                 layers.setdefault(kind, []).extend(parts)
-        return draw_results(image, **layers)
+        return layers
+
+    def draw(self, image: Pixels) -> Pixels:
+        """Draw everything on one image."""
+        return draw_results(image, **self.layers())
 
 
 Result = HeadResult | MultiTaskResult
