@@ -1,4 +1,4 @@
-"""From scores and boxes of every anchor to the objects of an image."""
+"""Non-maximum suppression: from scores and boxes of every anchor to the objects of an image."""
 
 import math
 
@@ -35,7 +35,7 @@ def select_detections(
     max_per_class: int = 100,
     max_per_image: int = 100,
 ) -> PaddedDetections:
-    """Threshold, suppress overlapping boxes of the same class, keep the best.
+    """Return the best boxes above a score, without those that overlap a better one of their class.
 
     The result is that of going through each class's boxes by falling score, of equal scores the lower anchor first, and
     keeping those that overlap no kept one by more than ``iou_threshold``; then of merging the classes by falling score,
@@ -92,7 +92,7 @@ def clip_detections(detections: PaddedDetections, input_size: int) -> PaddedDete
 def rescale_detections(
     detections: PaddedDetections, sizes: Int64[Tensor, "B 2"], input_size: int
 ) -> tuple[Detections, ...]:
-    """Turn a batch's detections into each image's own, boxes in pixels of the file; ``sizes`` are (height, width)."""
+    """Return each image's detections, boxes in pixels of the file; ``sizes`` are (height, width)."""
     scales = (sizes.to(detections.boxes.dtype) / input_size)[:, None, [1, 0, 1, 0]]
     boxes = detections.boxes * scales
     counts = (detections.labels != PADDING).sum(dim=1).tolist()
@@ -121,7 +121,7 @@ def _rank(
     *,
     everywhere: bool,
 ) -> Int64[Tensor, "B K"]:
-    """Sort candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
+    """Return sorted candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
     num_anchors, num_classes = scores.shape[1:]
     bounds, places = best.topk(num_places, dim=1)
     first = torch.arange(len(scores), device=scores.device)[:, None] * num_anchors
@@ -152,7 +152,7 @@ def _suppress(
     max_per_class: int,
     max_per_image: int,
 ) -> PaddedDetections:
-    """Go through the candidates block by block until every image is full or has no candidate left."""
+    """Suppress block by block until every image is full or has no candidate left."""
     batch, num_ranked = ranked.shape
     kept = PaddedDetections(boxes.new_zeros(batch, 0, 4), boxes.new_zeros(batch, 0), ranked.new_zeros(batch, 0))
     # The limit of an image comes first.
@@ -206,7 +206,7 @@ def _survivors(
 def _overlapping(
     first: PaddedDetections, second: PaddedDetections, related: Bool[Tensor, "B N M"], iou_threshold: float
 ) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " P"], Int64[Tensor, " P"]]:
-    """Find the pairs that overlap among those that are related."""
+    """Return the pairs that overlap among those that are related."""
     threshold = _round_down(iou_threshold)
     if int(related.sum()) * MANY_PAIRS > related.numel():
         related = related & (pairwise_iou(first.boxes, second.boxes) > threshold)
@@ -228,7 +228,7 @@ def _without(
 
 
 def _round_down(threshold: float) -> float:
-    """Give the largest float32 that is not above ``threshold``: what is above the one is above the other.
+    """Return the largest float32 that is not above ``threshold``: what is above the one is above the other.
 
     A comparison would round it to the nearest. Then the 3 / 5 of two boxes on whole pixels were not above 0.6, as it is
     in torchvision's kernel, which compares in double precision.
@@ -239,7 +239,7 @@ def _round_down(threshold: float) -> float:
 
 
 def _compact(first: PaddedDetections, second: PaddedDetections, most: int) -> PaddedDetections:
-    """Put the second behind the first, padding last, and cut to ``most`` and to what the fullest image needs."""
+    """Concatenate both, padding last, and cut to ``most`` and to what the fullest image needs."""
     boxes, scores, labels = (torch.cat(pair, dim=1) for pair in zip(first, second, strict=True))
     is_padding = labels == PADDING
     fullest = int((~is_padding).sum(dim=1).max()) if labels.numel() else 0
