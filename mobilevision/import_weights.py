@@ -11,11 +11,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mobilevision.images import find_images, read_image
-from mobilevision.models import build_network
+from mobilevision.models import build_network, drop_background, select_classes
 from mobilevision.network import Network
 from mobilevision.weights.calibrate import calibrate
-from mobilevision.weights.card import Weights
-from mobilevision.weights.classes import drop_background, select_classes
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.file import read_weights
 from mobilevision.weights.layout import change_head
 
@@ -62,7 +61,7 @@ def import_network(
     if without_background:
         weights = drop_background(weights)
     if class_names:
-        weights = _name_classes(weights, class_names, source)
+        weights = _name_classes(_drop_unnamed_classes(weights, source), class_names, source)
     network = build_network(weights, source)
     provenance = dict(weights.card.provenance)
     if calibration_folder is not None:
@@ -81,6 +80,13 @@ def _set_background(weights: Weights, background: str) -> Weights:
             f"background must be first, last or none, and of a classifier, got {background} for {weights.card.tasks}"
         )
     return change_head(weights, classifiers[0], {"background": None if background == "none" else background})
+
+
+def _drop_unnamed_classes(weights: Weights, source: str | Path) -> Weights:
+    if all(len(head.class_names) in (0, head.config.get("num_classes")) for head in weights.card.heads.values()):
+        return weights
+    network = build_network(weights, source)
+    return Weights(network.state_dict(), WeightsCard.of(network, **weights.card.provenance))
 
 
 def _name_classes(weights: Weights, names: Sequence[str], source: str | Path) -> Weights:

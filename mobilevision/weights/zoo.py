@@ -13,7 +13,6 @@ from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights
 
 from mobilevision.weights.card import Weights
-from mobilevision.weights.classes import COCO_ROWS, NUM_COCO_IDS, select_classes
 from mobilevision.weights.download import download
 from mobilevision.weights.layout import BACKGROUND, change_head
 
@@ -30,6 +29,10 @@ DETECTION_SOURCE = "tensorflow/models, object_detection/g3doc/tf1_detection_zoo.
 DEEPLAB_SOURCE = "tensorflow/models, deeplab/g3doc/model_zoo.md"
 
 
+UNUSED = "N/A"
+"""torchvision's name of a number of COCO that no class has."""
+
+
 class ZooEntry(NamedTuple):
     """Published weights.
 
@@ -38,7 +41,7 @@ class ZooEntry(NamedTuple):
         task: ``classification``, ``detection`` or ``segmentation``.
         url: Their official address.
         config: Fields of the head's config that the file does not state, or that go before what it states.
-        class_names: By label, without the numbers that no class has.
+        class_names: By label.
         parameters: Of the network, as ``mobilevision info`` counts them.
         multiply_adds: Of the network on one image, as ``mobilevision info`` counts them.
         published: The publisher's figure.
@@ -46,6 +49,7 @@ class ZooEntry(NamedTuple):
         licence: Of the weights.
         size: Of the download by its publisher; empty where it is not published.
         measured: What this library measured with its own commands; empty where nobody has.
+        num_classes: Classes in the file, if there are more than names: the numbers of COCO that no class has have none.
     """
 
     name: str
@@ -60,6 +64,7 @@ class ZooEntry(NamedTuple):
     licence: str
     size: str = ""
     measured: str = ""
+    num_classes: int | None = None
 
     @property
     def file_name(self) -> str:
@@ -80,12 +85,11 @@ class ZooEntry(NamedTuple):
         """
         head = weights.card.heads.get(self.task)
         count = head.config.get("num_classes") if head else None
-        if self.task == "detection" and count == NUM_COCO_IDS:
-            weights, count = select_classes(weights, self.task, COCO_ROWS), len(COCO_ROWS)
-        if count != len(self.class_names):
+        expected = self.num_classes or len(self.class_names)
+        if count != expected:
             raise ValueError(
-                f"{self.name} must be for {self.task} of {len(self.class_names)} classes, its file is for "
-                f"{weights.card.tasks} of {count}"
+                f"{self.name} must be for {self.task} of {expected} classes, its file is for {weights.card.tasks} of "
+                f"{count}"
             )
         weights = change_head(weights, self.task, self.config, self.class_names)
         published = {"url": self.url, "licence": self.licence, "published": f"{self.published} ({self.source})"}
@@ -122,9 +126,8 @@ def fetch_entry(entry: ZooEntry, *, progress: bool = True) -> Path:
 
 
 IMAGENET_NAMES = tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
-COCO_NAMES = tuple(
-    SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"][1 + row] for row in COCO_ROWS
-)  # torchvision's begin with the background
+COCO_IDS = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"][1:]  # the background is the first
+COCO_NAMES = tuple(name for name in COCO_IDS if name != UNUSED)
 VOC_NAMES = (BACKGROUND, *LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"][1:])
 
 SLIM = (
@@ -220,6 +223,7 @@ def _tensorflow_entries() -> list[ZooEntry]:
         url=f"{TENSORFLOW_URL}/object_detection/ssdlite_mobilenet_v2_coco_2018_05_09.tar.gz",
         config={"input_size": 300},
         class_names=COCO_NAMES,
+        num_classes=len(COCO_IDS),
         parameters=4_337_013,
         multiply_adds=734_610_416,
         published="COCO mAP 22 on a part of val 2014",
