@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mobilevision.backbone import MobileNetV2
-    from mobilevision.inference import Predictor, inference_model
+    from mobilevision.inference.predictor import Predictor, inference_model
     from mobilevision.models import get_model, list_models, load_model
     from mobilevision.weights.file import save_weights
 
@@ -33,9 +33,9 @@ __all__ = [
 
 _HOMES = {
     "MobileNetV2": "mobilevision.backbone",
-    "Predictor": "mobilevision.inference",
+    "Predictor": "mobilevision.inference.predictor",
     "get_model": "mobilevision.models",
-    "inference_model": "mobilevision.inference",
+    "inference_model": "mobilevision.inference.predictor",
     "list_models": "mobilevision.models",
     "load_model": "mobilevision.models",
     "save_weights": "mobilevision.weights.file",

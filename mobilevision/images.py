@@ -7,8 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -95,3 +97,8 @@ def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
 
 def _reason(error: Exception) -> str:
     return "not a known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n")[0]
+
+
+def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
+    """Return an image with the channels first, as a view that shares its memory."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

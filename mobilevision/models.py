@@ -11,12 +11,13 @@ import torch
 from mobilevision.backbone.mobilenet_v2 import BackboneConfig
 from mobilevision.classification.head import ClassificationHead, mobilenet_v2, without_background
 from mobilevision.detection.head import SSDLiteHead, ssdlite_mobilenet_v2
-from mobilevision.multitask.heads import NETWORKS, multitask_mobilenet_v2, resolve_heads
+from mobilevision.multitask.heads import NETWORKS, multitask_mobilenet_v2
 from mobilevision.network import Network
 from mobilevision.options import check_names, field_names
 from mobilevision.segmentation.head import DeepLabHead, deeplabv3_mobilenet_v2
 from mobilevision.weights import classes
 from mobilevision.weights.build import build_network as build_from_card
+from mobilevision.weights.build import resolve_heads
 from mobilevision.weights.card import Weights
 from mobilevision.weights.file import read_weights
 from mobilevision.weights.loading import build_loaded_network
@@ -149,7 +150,7 @@ def build_network(
     if options and len(card.heads) > 1:
         raise ValueError(f"options of a head must be given by head, as heads, got {', '.join(options)}")
     given = dict.fromkeys(card.heads, options) if heads is None else heads
-    cards, of_presets = resolve_heads(given, card.heads)
+    cards, of_presets = resolve_heads(given, card.heads, NETWORKS)
     config = replace(card.backbone, **{**of_presets, **backbone})
     network, report = build_loaded_network(card._replace(backbone=config, heads=cards), weights, NETWORKS, source)
     stated = [each for each in given.values() if each] if isinstance(given, Mapping) else []

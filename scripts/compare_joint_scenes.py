@@ -21,8 +21,8 @@ from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.demo.datasets import Layouts
 from mobilevision.demo.run import DemoSize, Outcome, join, run_demo, train
 from mobilevision.detection.task import DetectionTask
+from mobilevision.files import write_json
 from mobilevision.models import build_network
-from mobilevision.outputs import write_json
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.weights.file import read_weights, save_weights

@@ -1,4 +1,4 @@
-"""Mix the pictures of a batch, and their labels with them."""
+"""Mixup and CutMix of a training batch."""
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -9,15 +9,15 @@ MAX_PIXEL = 255
 
 
 class Mixing:
-    """Blend every picture with its neighbour in the batch (Mixup), or paste a part of the neighbour into it (CutMix).
+    """Blend of every image with its neighbor in the batch (Mixup), or paste of a part of the neighbor (CutMix).
 
     Where both are asked for, every batch gets one of the two, each as often as the other. The batch is expected in
-    random order. What is drawn comes from torch's generator on the CPU.
+    random order. The randomness comes from torch's generator on the CPU.
 
     Args:
         num_classes: Columns of the mixed labels.
         mixup_alpha: Both parameters of the Beta distribution of Mixup's shares; 0 is no Mixup.
-        cutmix_alpha: Likewise of CutMix.
+        cutmix_alpha: Both parameters of the Beta distribution of CutMix's shares; 0 is no CutMix.
 
     Raises:
         ValueError: A parameter is negative.
@@ -36,7 +36,7 @@ class Mixing:
     def __call__(
         self, images: UInt8[Tensor, "B 3 H W"], labels: Int64[Tensor, " B"]
     ) -> tuple[UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], Int64[Tensor, " B"] | Float[Tensor, "B C"]]:
-        """Give mixed images in [0, 1] and a distribution over the classes for each; both as they are if none is on."""
+        """Return mixed images in [0, 1] and a distribution over the classes for each; both unchanged if none is on."""
         if not self.ways:
             return images, labels
         way = self.ways[int(torch.randint(len(self.ways), ()))]

@@ -25,10 +25,11 @@ from mobilevision.detection.check import (
 )
 from mobilevision.detection.formats import Format, Part, Split, find_part
 from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
+from mobilevision.files import replacing, write_json
 from mobilevision.findings import Finding, InspectedPicture, inspect_pictures
 from mobilevision.images import read_image
-from mobilevision.outputs import replacing, write_json
-from mobilevision.visualize import Picture, contact_sheet, draw_boxes
+from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.inference.drawing import contact_sheet, draw_boxes
 
 NUM_SAMPLES = 16
 BAR = 24

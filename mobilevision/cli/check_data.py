@@ -10,8 +10,8 @@ from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_sets, looks_li
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.detection.formats import Format, find_format
+from mobilevision.files import write_json
 from mobilevision.findings import Finding
-from mobilevision.outputs import write_json
 
 PROBLEMS_FOUND = 1
 

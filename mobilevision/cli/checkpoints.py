@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mobilevision.cli.run_folder import BEST, LAST
-from mobilevision.outputs import replacing, write_text
+from mobilevision.files import replacing, write_text
 from mobilevision.training.task import NetworkTask
 
 SAVING_INTERVAL = timedelta(minutes=1)

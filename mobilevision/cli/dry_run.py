@@ -20,10 +20,11 @@ from mobilevision.detection import types as detection
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
 from mobilevision.detection.ssdlite import SSDLite
+from mobilevision.files import replacing
+from mobilevision.inference.drawing import COLORS, contact_sheet, draw_boxes, draw_mask, draw_outlines
+from mobilevision.inference.drawing import Pixels as Picture
 from mobilevision.multitask.types import passes_of
-from mobilevision.outputs import replacing
 from mobilevision.segmentation import types as segmentation
-from mobilevision.visualize import COLORS, Picture, contact_sheet, draw_boxes, draw_mask, draw_outlines
 
 NUM_SHOWN = 16
 """Pictures of a batch that are drawn."""

@@ -16,10 +16,20 @@ from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import find_checkpoint
 from mobilevision.cli.tables import print_line, print_report
 from mobilevision.cli.training import TrainingCLI, plain_errors
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.weights.file import locate_weights
 
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
+
+
+def validate(arguments: list[str]) -> None:
+    """Measure the configured network on the validation split."""
+    evaluate("validate", arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """Measure the configured network on the test split."""
+    evaluate("test", arguments)
 
 
 def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> None:

@@ -77,7 +77,7 @@ class FitCLI(TrainingCLI):
             with ending_together(self.trainer):
                 self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
         except BaseException:
-            rank_zero_only(self.folder.discard_if_fruitless)()
+            rank_zero_only(self.folder.discard_if_empty)()
             raise
         if self.trainer.is_global_zero:
             self._conclude()

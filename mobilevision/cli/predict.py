@@ -12,19 +12,20 @@ from rich.console import Console
 from rich.progress import track
 
 from mobilevision.cli.errors import CommandParser
-from mobilevision.cli.sources import distinct_names, find_sources
 from mobilevision.cli.tables import print_line
+from mobilevision.files import replacing_files
 from mobilevision.images import read_image
-from mobilevision.inference import MultiTaskResult, Predictor, SegmentationResult
+from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.inference.drawing import index_mask
+from mobilevision.inference.predictor import MultiTaskResult, Predictor, SegmentationResult
+from mobilevision.inference.sources import distinct_names, find_sources
 from mobilevision.models import get_model, list_models, load_model
-from mobilevision.outputs import replacing_files
-from mobilevision.visualize import Picture, index_mask
 
 
 def run(arguments: list[str]) -> None:
     """Predict, and write everything when all of it is there."""
     given = _parser().parse_args(arguments)
-    sources = find_sources(given.source, leave_out=given.output)
+    sources = find_sources(given.source, exclude=given.output)
     network = load_model(given.weights) if given.model is None else get_model(given.model, pretrained=given.weights)
     predictor = Predictor(network.to(_find_device(given.device)), score_threshold=given.score_threshold)
     with replacing_files(given.output) as folder:

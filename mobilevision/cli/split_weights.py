@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line
+from mobilevision.files import replacing_files
 from mobilevision.models import build_network
-from mobilevision.outputs import replacing_files
 from mobilevision.weights.file import read_weights, save_weights
 from mobilevision.weights.joint import MODEL, heads_of, split_weights
 

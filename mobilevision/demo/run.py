@@ -12,13 +12,13 @@ from mobilevision import __version__
 from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.demo.datasets import Layouts, write_datasets
-from mobilevision.demo.pictures import draw_overview
+from mobilevision.demo.overview import draw_overview
 from mobilevision.demo.scenes import CLASS_NAMES, SCENE_SIDE
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
+from mobilevision.files import replacing, write_json
 from mobilevision.multitask.datamodule import MultiTaskDataModule
 from mobilevision.multitask.task import MultiTaskTask
-from mobilevision.outputs import replacing, write_json
 from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobilevision.detection.boxes import encode_boxes
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.types import RawPredictions, ScoreFunction
+from mobilevision.detection.types import Batch, DetectorOutput, ScoreFunction
 
 
 class MultiboxLoss(NamedTuple):
@@ -20,14 +20,38 @@ class MultiboxLoss(NamedTuple):
     num_positives: Int64[Tensor, " B"]
     """Anchors that are matched with a box."""
 
-    @property
-    def total(self) -> Float[Tensor, ""]:
-        """The scalar to train on: all of the loss, divided by the positives of the whole batch (1 at least)."""
-        return (self.localization.sum() + self.classification.sum()) / self.num_positives.sum().clamp(min=1)
+
+class DetectionCriterion(nn.Module):
+    """SSD's multibox loss: localization and classification, each divided by the positives of the whole batch.
+
+    Args:
+        anchors: cxcywh, in pixels of the network's input.
+        score_function: ``sigmoid`` or ``softmax``.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, anchors: Float[Tensor, "A 4"], *, score_function: ScoreFunction = "sigmoid") -> None:
+        super().__init__()
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.score_function: ScoreFunction = score_function
+
+    def forward(self, outputs: DetectorOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Return the two parts; their sum is what is trained on."""
+        losses = self.per_image(outputs, batch)
+        num_positives = losses.num_positives.sum().clamp(min=1)
+        return {
+            "localization": losses.localization.sum() / num_positives,
+            "classification": losses.classification.sum() / num_positives,
+        }
+
+    def per_image(self, outputs: DetectorOutput, batch: Batch) -> MultiboxLoss:
+        """Return the sums of each image."""
+        return multibox_loss(outputs, batch.boxes, batch.labels, self.anchors, score_function=self.score_function)
 
 
 def multibox_loss(
-    predictions: RawPredictions,
+    outputs: DetectorOutput,
     boxes: Float[Tensor, "B N 4"],
     labels: Int64[Tensor, "B N"],
     anchors: Float[Tensor, "A 4"],
@@ -36,13 +60,13 @@ def multibox_loss(
     negative_ratio: int = 3,
     min_negatives: int = 3,
 ) -> MultiboxLoss:
-    """Compare what the network says of each anchor with the box it is matched with.
+    """Compute the loss of each anchor against the box it is matched with.
 
     Localization: Huber's function of the offsets' errors, on positives. Classification: cross-entropy of the C + 1
     logits, on positives and on each image's hardest negatives, whose class is the background.
 
     Args:
-        predictions: Offsets and logits of every anchor; the loss is float32 whatever their type.
+        outputs: Offsets and logits of every anchor; the loss is float32 whatever their type.
         boxes: Padded boxes of each image, in pixels.
         labels: Their classes from 0, or ``PADDING``.
         anchors: cxcywh, in pixels.
@@ -57,27 +81,27 @@ def multibox_loss(
     positive = matched != BACKGROUND
     num_positives = positive.sum(dim=1)
     num_negatives = (negative_ratio * num_positives).clamp(min=min_negatives)
-    counted = positive | _hardest_negatives(predictions.logits.detach(), positive, num_negatives, score_function)
+    counted = positive | _hardest_negatives(outputs.logits.detach(), positive, num_negatives, score_function)
 
     images, places = positive.nonzero(as_tuple=True)
     found = matched[images, places]
     expected = encode_boxes(boxes[images, found], anchors[places])
-    errors = F.smooth_l1_loss(_rows(predictions.offsets, images, places), expected, reduction="none").sum(dim=1)
+    errors = F.smooth_l1_loss(_rows(outputs.offsets, images, places), expected, reduction="none").sum(dim=1)
     localization = errors.new_zeros(len(boxes)).index_add(0, images, errors)
 
     classes = torch.zeros_like(matched)
     classes[images, places] = labels[images, found] + 1
     images, places = counted.nonzero(as_tuple=True)
-    errors = _cross_entropy(_rows(predictions.logits, images, places), classes[images, places], score_function)
+    errors = _cross_entropy(_rows(outputs.logits, images, places), classes[images, places], score_function)
     classification = errors.new_zeros(len(boxes)).index_add(0, images, errors)
     return MultiboxLoss(localization, classification, num_positives)
 
 
 def _rows(
-    predictions: Float[Tensor, "B A D"], images: Int64[Tensor, " M"], places: Int64[Tensor, " M"]
+    values: Float[Tensor, "B A D"], images: Int64[Tensor, " M"], places: Int64[Tensor, " M"]
 ) -> Float[Tensor, "M D"]:
-    # index_select's gradient costs half of indexing's, which is ready to add up rows that are taken twice.
-    return predictions.flatten(0, 1).index_select(0, images * predictions.shape[1] + places).float()
+    # index_select's gradient costs half of indexing's, which allows for rows that are taken twice.
+    return values.flatten(0, 1).index_select(0, images * values.shape[1] + places).float()
 
 
 def _hardest_negatives(
@@ -86,7 +110,7 @@ def _hardest_negatives(
     num_negatives: Int64[Tensor, " B"],
     score_function: ScoreFunction,
 ) -> Bool[Tensor, "B A"]:
-    """Find the ``num_negatives`` anchors of each image that lose most as background, among those not positive."""
+    """Return the ``num_negatives`` anchors of each image with the largest loss as background, among those not positive."""
     hardness = _background_loss(logits.float(), score_function).masked_fill_(positive, -1.0)
     num_negatives = torch.minimum(num_negatives, (~positive).sum(dim=1))
     order = hardness.topk(int(num_negatives.max()), dim=1).indices

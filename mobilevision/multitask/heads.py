@@ -1,6 +1,6 @@
 """Networks with several heads on one backbone, of any tasks and under any names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mobilevision.backbone.mobilenet_v2 import BackboneConfig
@@ -10,50 +10,11 @@ from mobilevision.detection.head import SSDLite
 from mobilevision.network import Network
 from mobilevision.options import check_names, field_names
 from mobilevision.segmentation.head import DeepLabV3
-from mobilevision.weights.build import Networks, build_network, resolve_head
-from mobilevision.weights.card import HeadCard, WeightsCard
+from mobilevision.weights.build import HeadOptions, Networks, build_network, resolve_heads
+from mobilevision.weights.card import WeightsCard
 
 NETWORKS: Networks = {network.head_class.task: network for network in (Classifier, SSDLite, DeepLabV3)}
 """The networks for one task, by task."""
-
-HeadOptions = Mapping[str, Mapping[str, Any]]
-"""Options by head: the fields of its config, ``task`` where the name is none, ``class_names``, a detector's ``preset``."""
-
-
-def resolve_heads(
-    heads: Sequence[str] | HeadOptions, theirs: Mapping[str, HeadCard] = {}
-) -> tuple[dict[str, HeadCard], dict[str, Any]]:
-    """Return the descriptions of heads: what is given, else what the weights have, else the defaults.
-
-    Args:
-        heads: Names of tasks, or options by head.
-        theirs: The heads of the weights that they will start from.
-
-    Returns:
-        The descriptions, and the options of the backbone that a detector's ``preset`` stands for.
-
-    Raises:
-        ValueError: There are none, or an unknown task or option.
-    """
-    given: HeadOptions = heads if isinstance(heads, Mapping) else {task: {} for task in heads}
-    if not given:
-        raise ValueError(f"heads must be one or more, such as {', '.join(NETWORKS)}, got none")
-    cards, backbone = {}, {}
-    for name, stated in given.items():
-        options = dict(stated)
-        known = theirs.get(name)
-        task = options.pop("task", known.task if known else name)
-        check_names(f"task of the head {name}", [task], NETWORKS)
-        shared = [option for option in options if option in field_names(BackboneConfig)]
-        if shared:
-            raise ValueError(f"{shared[0]} must be given for all heads together, got it for {name}")
-        if known is None or known.task != task:
-            alike = [head for head in theirs.values() if head.task == task]
-            known = alike[0] if len(alike) == 1 else None
-        cards[name], of_preset = resolve_head(NETWORKS[task], options, known)
-        backbone |= of_preset
-    return cards, backbone
-
 
 def multitask_mobilenet_v2(
     heads: Sequence[str] | HeadOptions = tuple(NETWORKS),
@@ -80,7 +41,7 @@ def multitask_mobilenet_v2(
     ['classification', 'detection']
     """
     check_names("option", options, field_names(BackboneConfig))
-    cards, of_presets = resolve_heads(heads)
+    cards, of_presets = resolve_heads(heads, {}, NETWORKS)
     network = build_network(WeightsCard(BackboneConfig(**{**of_presets, **options}), cards), NETWORKS)
     network.normalization = Normalization(mean, std)
     return network

@@ -1,4 +1,4 @@
-"""Measure anybody's results with the official protocols."""
+"""Measure the predictions of any program with the official protocols."""
 
 from mobilevision.scoring.coco import score_coco, score_coco_in_detail
 from mobilevision.scoring.voc import score_voc

@@ -9,29 +9,30 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from mobilevision.segmentation.boundary import boundary_f_scores
+from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.metrics import confusion_matrix, mean_boundary_f, mean_iou
 from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files
 
 NUM_THREADS = 8
 
 
 def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
-    """Measure masks by the protocol of VOC 2012: one confusion matrix over the split, at the size of each file.
+    """Compute VOC 2012's figures of predicted masks: one confusion matrix over the split, at the size of each mask.
 
     Args:
-        root: The folder ``VOC2012``, or one that holds ``VOCdevkit/VOC2012``; its pictures are not needed.
+        root: The folder ``VOC2012``, or one that holds ``VOCdevkit/VOC2012``; its images are not needed.
         split: Name of a list in ``ImageSets/Segmentation``.
-        predictions: Folder with a PNG of classes named as each id of the split.
+        predictions: Folder with a PNG mask of the same name for each id of the split.
 
     Returns:
         ``miou``, the mean over the classes present; ``miou_voc``, the mean over all classes, which is NaN where one is
-        absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each. They are NaN
-        for a class that is neither in the truth nor in the predictions.
+        absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each class, which
+        are NaN for a class that is neither in the ground truth nor in the predictions.
 
     Raises:
         FileNotFoundError: The split, its masks or predictions are missing; the message counts and names them.
-        ValueError: A mask is no palette or grey PNG, has another size than the truth, or a value that is no class.
+        ValueError: A mask is not a palette or gray PNG, differs in size from the ground truth, or has a value that is
+            not a class.
     """
     truths = VocLayout(root).find_masks(split)
     if not predictions.is_dir():

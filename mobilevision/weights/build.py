@@ -1,6 +1,6 @@
 """Build networks from the descriptions of their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobilevision.backbone.mobilenet_v2 import BackboneConfig, MobileNetV2
@@ -10,6 +10,9 @@ from mobilevision.weights.card import HeadCard, WeightsCard
 
 Networks = Mapping[str, type[Network]]
 """The networks for one task that may be built, by task."""
+
+HeadOptions = Mapping[str, Mapping[str, Any]]
+"""Options by head: fields of its config, ``task`` where the name is none, ``class_names``, a detector's ``preset``."""
 
 
 def build_network(card: WeightsCard, networks: Networks) -> Network:
@@ -40,26 +43,48 @@ def build_network(card: WeightsCard, networks: Networks) -> Network:
     return network_class(backbone, heads)
 
 
-def resolve_head(
-    network_class: type[Network], given: Mapping[str, Any], theirs: HeadCard | None = None
-) -> tuple[HeadCard, dict[str, Any]]:
-    """Return the description of a head: what is given, else what the weights have, else the defaults.
+def resolve_heads(
+    heads: Sequence[str] | HeadOptions, theirs: Mapping[str, HeadCard], networks: Networks
+) -> tuple[dict[str, HeadCard], dict[str, Any]]:
+    """Return the descriptions of heads: what is given, else what the weights have, else the defaults.
 
     Args:
-        network_class: The network for one task that has such a head.
-        given: Options of the head and of the backbone; ``class_names`` among them if the head is to have some.
-        theirs: The head of the weights that it will start from.
+        heads: Names of tasks, or options by head.
+        theirs: The heads of the weights that they will start from.
+        networks: By task.
 
     Returns:
-        The description, and the options that are the backbone's.
+        The descriptions, and the options of the backbone that a detector's ``preset`` stands for.
 
     Raises:
-        ValueError: An unknown option.
+        ValueError: There are none, or an unknown task or option.
     """
-    head_class = network_class.head_class
+    given: HeadOptions = heads if isinstance(heads, Mapping) else {task: {} for task in heads}
+    if not given:
+        raise ValueError(f"heads must be one or more, such as {', '.join(networks)}, got none")
+    cards, backbone = {}, {}
+    for name, stated in given.items():
+        options = dict(stated)
+        known = theirs.get(name)
+        task = options.pop("task", known.task if known else name)
+        check_names(f"task of the head {name}", [task], networks)
+        shared = [option for option in options if option in field_names(BackboneConfig)]
+        if shared:
+            raise ValueError(f"{shared[0]} must be given for all heads together, got it for {name}")
+        if known is None or known.task != task:
+            alike = [head for head in theirs.values() if head.task == task]
+            known = alike[0] if len(alike) == 1 else None
+        cards[name], of_preset = _resolve_head(networks[task], options, known)
+        backbone |= of_preset
+    return cards, backbone
+
+
+def _resolve_head(
+    network_class: type[Network], given: Mapping[str, Any], theirs: HeadCard | None
+) -> tuple[HeadCard, dict[str, Any]]:
     options = network_class.expand_options(given)
     names = tuple(options.pop("class_names", ()))
-    backbone, stated = split_options(options, BackboneConfig, head_class.config_class)
+    backbone, stated = split_options(options, BackboneConfig, network_class.head_class.config_class)
     config: dict[str, Any] = {} if theirs is None else dict(theirs.config)
     if theirs is not None and stated.get("num_classes") in (None, config.get("num_classes")):
         names = names or theirs.class_names
@@ -68,4 +93,4 @@ def resolve_head(
     elif config.get("background"):
         # Where the background was does not matter for other classes.
         config["background"] = None
-    return HeadCard(head_class.task, {**config, **stated}, names), backbone
+    return HeadCard(network_class.head_class.task, {**config, **stated}, names), backbone

@@ -47,6 +47,31 @@ def match_classes(head: Head, theirs: HeadCard) -> Match:
     return Match(dict(enumerate(rule[0])), rule[1])
 
 
+def remap_head_by_class_name(head: Head, class_names: tuple[str, ...]) -> None:
+    """Put the rows of a head's classes into another order of the same classes, or name classes without names.
+
+    Args:
+        head: Changed in place.
+        class_names: Of all its classes.
+
+    Raises:
+        ValueError: The head has other classes.
+    """
+    if len(class_names) != head.num_classes or (head.class_names and sorted(class_names) != sorted(head.class_names)):
+        raise ValueError(
+            f"the data has {len(class_names)} classes ({', '.join(class_names[:3])}, ...), the network has "
+            f"{head.num_classes} ({', '.join(head.class_names[:3]) or 'without names'}, ...)"
+        )
+    if head.class_names:
+        layout, places = head.class_rows(), {name: place for place, name in enumerate(_numbered(head.class_names))}
+        rows = _rows([places[name] for name in _numbered(class_names)], layout.num_hidden)
+        state = head.state_dict()
+        for name in layout.tensors:
+            tensor = state[name]
+            tensor.copy_(_groups(tensor, layout.num_hidden + head.num_classes)[:, rows].flatten(0, 1))
+    head.class_names = class_names
+
+
 def adapt_rows(
     own: Tensor, theirs: Tensor | None, match: Match, num_classes: tuple[int, int], num_hidden: int
 ) -> Tensor | None:
