@@ -92,9 +92,7 @@ def load_weights(network: Network, weights: Weights, source: str | Path, *, stri
     pairs = match_heads(heads, weights.card)
     if not pairs or (strict and len(pairs) < len(heads)):
         advice = "" if weights.card.heads else ": use backbone_weights"
-        raise ValueError(
-            f"{source} holds {weights.card.tasks}, this network {WeightsCard.of(network).tasks}{advice}"
-        )
+        raise ValueError(f"{source} holds {weights.card.tasks}, this network {WeightsCard.of(network).tasks}{advice}")
     _check_trained(network.backbone.config, weights.card.backbone, source)
     expected = network.state_dict()
     tensors = {name: weights.tensors[name] for name in expected if name in weights.tensors and _is_backbone(name)}
@@ -166,8 +164,7 @@ def _is_complete(network: Network, weights: Weights) -> bool:
     pairs = match_heads(network.named_heads, weights.card)
     whole = all(name in weights.tensors for name in network.state_dict() if _is_backbone(name))
     return whole and all(
-        name in pairs
-        and len(match_classes(head, weights.card.heads[pairs[name]]).places) == head.num_classes
+        name in pairs and len(match_classes(head, weights.card.heads[pairs[name]]).places) == head.num_classes
         for name, head in network.named_heads.items()
     )
 
@@ -275,5 +272,3 @@ def _laid_out(tensor: Tensor, expected: Tensor) -> Tensor:
     """Return a tensor in the type and memory format of a network's own."""
     order = torch.channels_last if expected.ndim == 4 else torch.preserve_format
     return tensor.to(expected.dtype, memory_format=order)
-
-
