@@ -329,7 +329,8 @@ class Task(L.LightningModule):
         return asdict(network.backbone.config) | asdict(network.head.config)
 
     def _take(self, network: Network) -> None:
-        self.add_module("network", network)
+        # The property of this name reads it; add_module would ask the property first.
+        self._modules["network"] = network
         network.backbone.requires_grad_(self.optim.backbone_rate > 0)
 
     def _attached_data(self) -> ImageDataModule | None:
