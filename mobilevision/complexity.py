@@ -14,25 +14,17 @@ BYTES_PER_ELEMENT = 4
 
 
 class Operation(NamedTuple):
-    """A convolution or linear layer as it ran on one image; elements are numbers, not bytes.
-
-    Attributes:
-        name: Of the layer.
-        multiply_adds: Without those of the bias.
-        positions: Height and width of a convolution's output.
-        dilation: At which the convolution ran.
-        input_elements: Of the map that is read.
-        output_elements: Of the map that is written.
-        shortcut_elements: Of the map that waits meanwhile to be added at the end of the block.
-    """
+    """A convolution or linear layer as it ran on one image; elements are numbers, not bytes."""
 
     name: str
     multiply_adds: int
     positions: tuple[int, ...]
+    """Height and width of a convolution's output."""
     dilation: int
     input_elements: int
     output_elements: int
     shortcut_elements: int
+    """Of the map that waits meanwhile to be added at the end of the block."""
 
     @property
     def memory(self) -> int:
@@ -97,8 +89,8 @@ def measure(network: Network, input_size: int | None = None, *, tf_space_to_batc
     for name, module in _parts(network):
         own = [operation for operation in operations if f"{operation.name}.".startswith(f"{name}.")]
         parts[name] = _total(module, own, tf_space_to_batch)
-    with_parameters = {name: part for name, part in parts.items() if part.parameters}
-    return Complexity(*_total(network, operations, tf_space_to_batch), with_parameters)
+    total = _total(network, operations, tf_space_to_batch)
+    return Complexity(*total, {name: part for name, part in parts.items() if part.parameters})
 
 
 def count_multi_scale(
@@ -168,8 +160,8 @@ class _Recorder:
     def watch_shortcut(self, block: InvertedResidual) -> None:
         def begin(_: nn.Module, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
             expanded, *plan = inputs
-            share = expanded.numel() * block.in_channels // block.expanded_channels
-            self.shortcut_elements = share if block.adds_input(*plan) else 0
+            input_elements = expanded.numel() * block.in_channels // block.expanded_channels
+            self.shortcut_elements = input_elements if block.adds_input(*plan) else 0
 
         def end(*_: object) -> None:
             self.shortcut_elements = 0

@@ -245,22 +245,19 @@ def _draw_ranking(named: NamedScores, width: int, font: ImageFont.FreeTypeFont) 
 def _draw_legend(named: NamedMask, width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
     line, gap = round(font.size * 1.6), round(font.size / 2)
     labels, counts = np.unique(named.mask[_is_shown(named.mask)], return_counts=True)
-    places: list[tuple[int, int, Color, str]] = []
-    x, row = gap, 0
+    panel = Image.new("RGB", (width, line * (len(labels) + 1)), PANEL_COLOR)
+    draw = ImageDraw.Draw(panel)
+    x, y = gap, 0
     for index in np.argsort(-counts, kind="stable"):
         label = int(labels[index])
         text = f"{class_name(label, named.class_names)} {counts[index] / named.mask.size:.0%}"
         needed = line + round(font.getlength(text)) + gap
         if x > gap and x + needed > width:
-            x, row = gap, row + 1
-        places.append((x, row * line, mask_color(label), text))
-        x += needed
-    panel = Image.new("RGB", (width, (row + 1) * line), PANEL_COLOR)
-    draw = ImageDraw.Draw(panel)
-    for x, y, color, text in places:
-        draw.rectangle((x, y + line // 4, x + line // 2, y + line * 3 // 4), fill=color)
+            x, y = gap, y + line
+        draw.rectangle((x, y + line // 4, x + line // 2, y + line * 3 // 4), fill=mask_color(label))
         draw.text((x + line * 3 // 4, y + line // 2), text, fill=TEXT_COLOR, font=font, anchor="lm")
-    return panel
+        x += needed
+    return panel.crop((0, 0, width, y + line))
 
 
 def _draw_tag(
