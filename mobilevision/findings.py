@@ -1,4 +1,4 @@
-"""What is wrong with data, and what is wrong with the file of a picture."""
+"""Findings: what is wrong with a dataset or with the file of an image."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,32 +7,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from mobilevision.images import read_image
+from mobilevision.images import DECODING_ERRORS, describe_error, read_image
 
 NOTES = frozenset(
     {
-        *("grey", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same picture twice"),
-        *("absent classes", "mask without picture", "nothing counts"),
+        *("grayscale", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same image twice"),
+        *("absent classes", "mask without image", "nothing counts"),
     }
 )
-"""The kinds of findings that are worth knowing and keep nobody from training."""
+"""The kinds of findings that are worth knowing and prevent nobody from training."""
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24
-"""The place of the byte that says how many bits a PNG's samples have; Pillow does not tell."""
+"""The place of the byte that holds the bit depth of a PNG's samples; Pillow does not return it."""
 
-GREY_MODES = frozenset({"1", "L", "LA"})
+GRAYSCALE_MODES = frozenset({"1", "L", "LA"})
 DEEP_MODES = frozenset({"F", "I", "I;16", "I;16B", "I;16L"})
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong with a set, and where.
+    """One thing that is wrong with a dataset, and where.
 
     Attributes:
         kind: A few words, the same for everything of this kind.
-        file: The picture, or the file of annotations.
+        file: The image, or the file of annotations.
         place: Where in the file, ``line 3``; empty where it is all of it.
         message: What is wrong, with the values.
     """
@@ -44,19 +44,19 @@ class Finding(NamedTuple):
 
     @property
     def is_problem(self) -> bool:
-        """Whether it has to be mended; otherwise it is only good to know."""
+        """Whether it has to be fixed; otherwise it is a note."""
         return self.kind not in NOTES
 
     def __str__(self) -> str:
-        """Say it on one line."""
-        return ": ".join(part for part in (str(self.file), self.place, self.message) if part)
+        """Return it on one line."""
+        return ": ".join(part for part in (str(self.file), self.place, self.message) if part).replace("\n", " ")
 
 
-Complain = Callable[[Finding], None]
-"""What a reader calls where something is wrong. If it returns, the reader leaves that out and goes on."""
+OnFinding = Callable[[Finding], None]
+"""Called by a reader where something is wrong. If it returns, the reader leaves that out and goes on."""
 
 
-def refuse(finding: Finding) -> None:
+def raise_finding(finding: Finding) -> None:
     """Stop at the first thing that is wrong.
 
     Raises:
@@ -65,13 +65,13 @@ def refuse(finding: Finding) -> None:
     raise ValueError(str(finding))
 
 
-class InspectedPicture(NamedTuple):
-    """What the file of a picture is like.
+class InspectedImage(NamedTuple):
+    """What is known of the file of an image after all of it was read.
 
     Attributes:
         path: The file.
-        size: Height and width as :func:`read_image` gives them; None where it does not decode.
-        digest: The same for pictures with the same pixels, whatever the file; empty where it does not decode.
+        size: Height and width of what :func:`read_image` returns; None where it does not decode.
+        digest: The same for images with the same pixels, whatever the file; empty where it does not decode.
         findings: What is wrong with it.
     """
 
@@ -81,43 +81,42 @@ class InspectedPicture(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def inspect_picture(path: Path) -> InspectedPicture:
-    """Read a picture as a whole and say what is wrong with it."""
+def inspect_image(path: Path) -> InspectedImage:
+    """Read an image as a whole and find what is wrong with it."""
     try:
-        mode, deep = _read_header(path)
+        mode, has_16_bits = _read_header(path)
     except FileNotFoundError:
-        return _unreadable(path, "missing picture", "there is no such file")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = "not a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        return _unreadable(path, "undecodable", f"does not decode as a picture: {reason}")
+        return _unreadable(path, "missing image", "there is no such file")
+    except DECODING_ERRORS as error:
+        return _unreadable(path, "undecodable", f"does not decode as an image: {describe_error(error)}")
     try:
         pixels = read_image(path)
     except ValueError as error:
-        # Its header is that of a picture.
+        # Its header is that of an image.
         return _unreadable(path, "truncated", f"decodes only in part: {str(error).rpartition(': ')[2]}")
     kinds = {
-        "grey": (mode in GREY_MODES, "is grey: its three channels will be the same"),
-        "CMYK": (mode == "CMYK", "is CMYK: its colours are converted without a profile"),
-        "16-bit": (deep or mode in DEEP_MODES, "has 16 bits a channel: the upper 8 are used"),
+        "grayscale": (mode in GRAYSCALE_MODES, "is grayscale: its three channels will be the same"),
+        "CMYK": (mode == "CMYK", "is CMYK: its colors are converted without a profile"),
+        "16-bit": (has_16_bits or mode in DEEP_MODES, "has 16 bits a channel: the upper 8 are used"),
     }
     findings = tuple(Finding(kind, path, "", text) for kind, (is_so, text) in kinds.items() if is_so)
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, salt=b"%dx%d" % pixels.shape[:2])
-    return InspectedPicture(path, (pixels.shape[0], pixels.shape[1]), digest.hexdigest(), findings)
+    return InspectedImage(path, (pixels.shape[0], pixels.shape[1]), digest.hexdigest(), findings)
 
 
-def inspect_pictures(paths: Iterable[Path], num_threads: int = 8) -> Iterator[InspectedPicture]:
-    """Inspect pictures in parallel, in their order."""
+def inspect_images(paths: Iterable[Path], num_threads: int = 8) -> Iterator[InspectedImage]:
+    """Inspect images in parallel, in their order."""
     with ThreadPoolExecutor(num_threads) as pool:
-        yield from pool.map(inspect_picture, paths)
+        yield from pool.map(inspect_image, paths)
 
 
 def _read_header(path: Path) -> tuple[str, bool]:
-    """Give Pillow's mode of a picture, and whether it is a PNG of 16 bits."""
+    """Return Pillow's mode of an image, and whether it is a PNG of 16 bits."""
     with path.open("rb") as file:
         start = file.read(PNG_DEPTH + 1)
     with Image.open(path) as image:
         return image.mode, start.startswith(PNG_START) and start[PNG_DEPTH] == 16
 
 
-def _unreadable(path: Path, kind: str, message: str) -> InspectedPicture:
-    return InspectedPicture(path, None, "", (Finding(kind, path, "", message),))
+def _unreadable(path: Path, kind: str, message: str) -> InspectedImage:
+    return InspectedImage(path, None, "", (Finding(kind, path, "", message),))

@@ -1,4 +1,4 @@
-"""Read any picture as RGB."""
+"""Read an image of any format as RGB."""
 
 import io
 from collections.abc import Iterable
@@ -12,22 +12,28 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+Pixels = UInt8[np.ndarray, "H W 3"]
+"""An RGB image."""
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+DECODING_ERRORS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are not images or only in part."""
 
 JPEG_END = b"\xff\xd9"
 ORIENTATION = 0x0112
-"""The EXIF tag whose values from 5 on say that height and width are swapped."""
+"""The EXIF tag whose values from 5 on mean that height and width are swapped."""
 
 
-def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture as 8-bit RGB, upright.
+def read_image(path: str | Path) -> Pixels:
+    """Read an image as 8-bit RGB, upright.
 
-    Grey, palette, CMYK and 16-bit pictures are converted, an alpha channel is dropped, and the camera's EXIF rotation
-    is applied.
+    Grayscale, palette, CMYK and 16-bit images are converted, an alpha channel is dropped, and the camera's EXIF
+    rotation is applied.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file does not decode as a picture, or only in part; the message names it.
+        ValueError: The file does not decode as an image, or only in part; the message names it.
     """
     data = Path(path).read_bytes()
     try:
@@ -38,40 +44,40 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
                 if decoded is not None:
                     return decoded
             return _to_rgb(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error
+    except DECODING_ERRORS as error:
+        raise ValueError(f"{path} does not decode as an image: {describe_error(error)}") from error
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Read the height and width that :func:`read_image` gives a picture, from the file's header.
+    """Read the height and width of what :func:`read_image` returns from the file's header.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no picture.
+        ValueError: The file is not an image.
     """
     try:
         with Image.open(path) as image:
             if image.format == "TIFF":
-                # Whether its size is given as it is stored or upright depends on Pillow's version.
+                # Whether Pillow's size is the stored or the upright one depends on its version.
                 height, width, _ = read_image(path).shape
                 return height, width
             # Where a PNG has no EXIF in front, Pillow decodes all of it to look behind.
-            looked_for = image.format != "PNG" or "exif" in image.info
-            swapped = looked_for and image.getexif().get(ORIENTATION) in range(5, 9)
+            has_exif = image.format != "PNG" or "exif" in image.info
+            swapped = has_exif and image.getexif().get(ORIENTATION) in range(5, 9)
             return (image.width, image.height) if swapped else (image.height, image.width)
     except (UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} does not decode as a picture: {_reason(error)}") from error
+        raise ValueError(f"{path} does not decode as an image: {describe_error(error)}") from error
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """List the pictures in ``folder`` and below, sorted, by their suffix."""
+    """Return the images in ``folder`` and below by their suffixes, sorted."""
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def find_broken(paths: Iterable[str | Path], num_threads: int = 8) -> dict[str, str]:
-    """Read all of ``paths`` and say for each that does not decode why: path to reason."""
+    """Read all of ``paths`` and return the reason for each that does not decode: path to reason."""
 
-    def reason(path: str | Path) -> tuple[str, str | None]:
+    def find_reason(path: str | Path) -> tuple[str, str | None]:
         try:
             read_image(path)
         except (OSError, ValueError) as error:
@@ -79,26 +85,27 @@ def find_broken(paths: Iterable[str | Path], num_threads: int = 8) -> dict[str, 
         return str(path), None
 
     with ThreadPoolExecutor(num_threads) as pool:
-        return {path: why for path, why in pool.map(reason, paths) if why is not None}
+        return {path: reason for path, reason in pool.map(find_reason, paths) if reason is not None}
 
 
-def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+def to_tensor(image: Pixels) -> UInt8[Tensor, "3 H W"]:
+    """Return a view of an image with the channels first; its pixels stay in memory as they are, channels last."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def describe_error(error: Exception) -> str:
+    """Return Pillow's reason on one line."""
+    return "not a known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n")[0]
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         # Pillow would clip 16 bits at 255 instead of scaling them.
         deep = np.asarray(upright)
-        grey = (deep.astype(np.float64) / 257 + 0.5).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        gray = (deep.astype(np.float64) / 257 + 0.5).clip(0, 255).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
     if upright.mode == "P":
-        # Pillow warns of palettes whose colours have alphas unless it may keep these first.
+        # Pillow warns of palettes whose colors have alphas unless it may keep these first.
         upright = upright.convert("RGBA")
     return np.array(upright.convert("RGB"))
-
-
-def _reason(error: Exception) -> str:
-    return "not a known format" if isinstance(error, UnidentifiedImageError) else str(error).split("\n")[0]
-
-
-def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
-    """Return an image with the channels first, as a view that shares its memory."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from mobilevision.images import find_broken, find_images, read_image, read_size
+from mobilevision.images import find_broken, find_images, read_image, read_size, to_tensor
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ORIENTATION = 0x0112
@@ -24,7 +25,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def smooth(height: int = 32, width: int = 48) -> Image.Image:
-    """Make a picture that JPEG keeps well and in which every corner differs."""
+    """Make an image that JPEG keeps well and in which every corner differs."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x * 255 / width, y * 255 / height, (x + y) * 2], axis=2).astype(np.uint8))
 
@@ -45,9 +46,9 @@ def png16(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture
 def read(tmp_path: Path):
-    """Write bytes to a file and read it as a picture."""
+    """Write bytes to a file and read it as an image."""
 
-    def read(data: bytes, name: str = "picture") -> np.ndarray:
+    def read(data: bytes, name: str = "file") -> np.ndarray:
         (tmp_path / name).write_bytes(data)
         pixels = read_image(tmp_path / name)
         assert pixels.dtype == np.uint8
@@ -64,7 +65,7 @@ def test_rgb_comes_as_it_is(read) -> None:
     assert read(encoded(image, "PNG")).tolist() == [[[1, 2, 3], [250, 251, 252]]]
 
 
-def test_grey_comes_three_times(read) -> None:
+def test_gray_comes_three_times(read) -> None:
     assert read(encoded(Image.new("L", (1, 1), 77), "PNG")).tolist() == [[[77, 77, 77]]]
 
 
@@ -75,12 +76,12 @@ def test_one_bit_is_black_and_white(read) -> None:
 
 
 @pytest.mark.parametrize(("mode", "pixel", "rgb"), [("LA", (77, 9), (77, 77, 77)), ("RGBA", (1, 2, 3, 0), (1, 2, 3))])
-def test_alpha_is_dropped_and_leaves_the_colour_as_it_is(read, mode, pixel, rgb) -> None:
+def test_alpha_is_dropped_and_leaves_the_color_as_it_is(read, mode, pixel, rgb) -> None:
     assert read(encoded(Image.new(mode, (1, 1), pixel), "PNG")).tolist() == [[list(rgb)]]
 
 
 @pytest.mark.parametrize("transparency", [None, 1, bytes([0, 128, 255])])
-def test_a_palette_gives_its_colours_whatever_is_transparent(read, transparency) -> None:
+def test_a_palette_gives_its_colors_whatever_is_transparent(read, transparency) -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([*RED, *GREEN, *BLUE])
     image.putdata([0, 1, 2])
@@ -89,13 +90,13 @@ def test_a_palette_gives_its_colours_whatever_is_transparent(read, transparency)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("PNG", "deep.png"), ("TIFF", "deep.tif")])
-def test_sixteen_bit_grey_is_scaled_and_not_clipped(read, kind: str, name: str) -> None:
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(read, kind: str, name: str) -> None:
     deep = np.array([[0, 128, 129, 257, 32768, 65535]], dtype=np.uint16)
     # 257 sixteen-bit steps make one of eight bits; halves go up.
     assert read(encoded(Image.fromarray(deep), kind), name)[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
 
 
-def test_sixteen_bit_colour_is_scaled_and_not_clipped(read) -> None:
+def test_sixteen_bit_color_is_scaled_and_not_clipped(read) -> None:
     deep = np.array([[[0, 257, 32768], [65535, 256 * 7, 40000]]], dtype=np.uint16)
     np.testing.assert_allclose(read(png16(deep)), deep / 257, atol=1)
 
@@ -105,8 +106,8 @@ def test_cmyk_becomes_rgb(read) -> None:
     np.testing.assert_allclose(pixels, np.asarray(smooth()), atol=24)
 
 
-def test_an_animation_gives_its_first_picture(read) -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
+def test_an_animation_gives_its_first_image(read) -> None:
+    frames = [Image.new("RGB", (4, 4), color) for color in (RED, BLUE)]
     pixels = read(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "moving.gif")
     assert (pixels == RED).all()
 
@@ -142,7 +143,7 @@ def test_the_cameras_rotation_is_undone_once(read, kind: str, orientation: int, 
     assert np.abs(pixels.astype(int) - np.asarray(upright)).max() <= 1
 
 
-def test_a_rotated_picture_by_hand(read) -> None:
+def test_a_rotated_image_by_hand(read) -> None:
     image = Image.new("RGB", (2, 1))
     image.putdata([RED, BLUE])
     exif = Image.Exif()
@@ -177,17 +178,17 @@ def test_the_format_is_seen_in_the_file_not_in_its_name(read) -> None:
     ("data", "reason"),
     [(b"", "not a known format"), (b"hello\nworld", "not a known format"), (b"\xff\xd8\xff", "not a known format")],
 )
-def test_what_is_no_picture_is_named_in_one_line(read, data: bytes, reason: str) -> None:
-    with pytest.raises(ValueError, match=rf"text\.jpg does not decode as a picture: {reason}") as caught:
+def test_what_is_no_image_is_named_in_one_line(read, data: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=rf"text\.jpg does not decode as an image: {reason}") as caught:
         read(data, "text.jpg")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_truncated_picture_is_refused_and_not_filled_up(read, kind: str, share: float) -> None:
+def test_a_truncated_image_is_refused_and_not_filled_up(read, kind: str, share: float) -> None:
     data = encoded(smooth(96, 128), kind)
-    with pytest.raises(ValueError, match=r"cut does not decode as a picture"):
+    with pytest.raises(ValueError, match=r"cut does not decode as an image"):
         read(data[: int(len(data) * share)], "cut")
 
 
@@ -206,7 +207,7 @@ VALID = [encoded(smooth(), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.sampled_from(VALID), changes=st.dictionaries(st.integers(0, 300), st.integers(0, 255), max_size=6))
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
-def test_a_damaged_picture_gives_pixels_or_one_line(read, data: bytes, changes: dict[int, int]) -> None:
+def test_a_damaged_image_gives_pixels_or_one_line(read, data: bytes, changes: dict[int, int]) -> None:
     damaged = bytearray(data)
     for place, value in changes.items():
         damaged[place % len(damaged)] = value
@@ -215,11 +216,11 @@ def test_a_damaged_picture_gives_pixels_or_one_line(read, data: bytes, changes: 
         assert read(bytes(damaged), "damaged").shape[2] == 3
     except ValueError as error:
         message = str(error)
-    assert not message or re.search(r"damaged does not decode as a picture: .+$", message)
+    assert not message or re.search(r"damaged does not decode as an image: .+$", message)
     assert "\n" not in message
 
 
-def test_pictures_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> None:
+def test_images_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt", "d.jpg.bak"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -228,14 +229,14 @@ def test_pictures_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> N
     assert found == ["a.png", "b.JPG", "deep/er/c.webp"]
 
 
-def test_an_empty_or_missing_folder_has_no_pictures(tmp_path: Path) -> None:
+def test_an_empty_or_missing_folder_has_no_images(tmp_path: Path) -> None:
     assert find_images(tmp_path) == []
     assert find_images(tmp_path / "nothing") == []
 
 
-def test_broken_pictures_are_found_with_the_reason(tmp_path: Path) -> None:
+def test_broken_images_are_found_with_the_reason(tmp_path: Path) -> None:
     smooth().save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     paths = [tmp_path / "good.png", tmp_path / "bad.png", tmp_path / "missing.png"]
     broken = find_broken(paths)
     assert list(broken) == [str(path) for path in paths[1:]]
@@ -246,17 +247,27 @@ def test_broken_pictures_are_found_with_the_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_header_tells_the_size_that_the_picture_is_read_in(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_a_header_tells_the_size_that_the_image_is_read_in(tmp_path: Path, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    path = tmp_path / "picture"
+    path = tmp_path / "file"
     path.write_bytes(encoded(smooth(), kind, **({} if kind == "BMP" else {"exif": exif.tobytes()})))
     assert read_size(path) == read_image(path).shape[:2]
 
 
-def test_a_file_that_is_no_picture_has_no_size(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"a\.jpg does not decode as a picture: not a known format"):
+def test_a_file_that_is_no_image_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"a\.jpg does not decode as an image: not a known format"):
         read_size(tmp_path / "a.jpg")
     with pytest.raises(FileNotFoundError):
         read_size(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_tensor_has_its_channels_first_and_its_pixels_in_memory_as_they_were(mirrored: bool) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    pixels = pixels[:, ::-1] if mirrored else pixels
+    tensor = to_tensor(pixels)
+    assert tensor.stride() == (1, 12, 3)
+    assert torch.equal(tensor[1], torch.tensor(pixels[..., 1].tolist(), dtype=torch.uint8))
+    assert mirrored or np.shares_memory(tensor.numpy(), pixels)

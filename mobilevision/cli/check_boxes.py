@@ -1,4 +1,4 @@
-"""Check a set of pictures with boxes: read it, draw it, mend it."""
+"""Check a dataset with boxes: read it, draw it, clean it."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -6,29 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.detection.check import (
-    AnchorFit,
+    AnchorCoverage,
     CheckedSplit,
-    check_boxes_of,
+    check_annotations,
     check_repeats,
     check_sizes,
-    clean,
+    clean_annotations,
     count_classes,
-    fit_anchors,
-    picture_paths,
-    read_leniently,
+    measure_coverage,
 )
-from mobilevision.detection.formats import Format, Part, Split, find_part
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
+from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, Part, Split, find_part, read_part
+from mobilevision.detection.head import ssdlite_mobilenet_v2
 from mobilevision.files import replacing, write_json
-from mobilevision.findings import Finding, InspectedPicture, inspect_pictures
-from mobilevision.images import read_image
-from mobilevision.inference.drawing import Pixels as Picture
+from mobilevision.findings import Finding, InspectedImage, inspect_images
+from mobilevision.images import Pixels, read_image
 from mobilevision.inference.drawing import contact_sheet, draw_boxes
 
 NUM_SAMPLES = 16
@@ -36,14 +35,14 @@ BAR = 24
 
 
 def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str, Any]]:
-    """Check every split that is there, print what it holds, and write the pictures and files that are asked for.
+    """Check every split that is there, print what it holds, and write the images and files that are asked for.
 
     Args:
-        name: The set's format.
+        name: The dataset's format.
         given: The command's options.
 
     Returns:
-        All findings, and what the report says beside them.
+        All findings, and the other figures of the report.
 
     Raises:
         FileNotFoundError: No split is there.
@@ -52,16 +51,16 @@ def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str
     parts = _find_parts(name, given)
     splits = {split: _check_split(name, given, split, parts) for split in parts}
     findings = [finding for split in splits.values() for finding in split.findings]
-    repeats = check_repeats({name: split.pictures for name, split in splits.items()})
-    fit = fit_anchors(tuple(splits.values()), _anchors(given.input_size), given.input_size)
-    _print_contents(splits, fit, given.input_size)
+    repeats = check_repeats({name: split.images for name, split in splits.items()})
+    coverage = measure_coverage(tuple(splits.values()), _make_anchors(given.input_size), given.input_size)
+    _print_contents(splits, coverage, given.input_size)
     samples = _draw_samples(splits)
     if samples:
         with replacing(given.sheet) as temporary:
             Image.fromarray(contact_sheet(samples)).save(temporary)
         print_line(f"samples: {given.sheet}")
     if given.fix is not None:
-        _write_fixed(given.fix, splits)
+        _write_cleaned(given.fix, splits)
     report = {
         "splits": {
             name: {
@@ -71,20 +70,18 @@ def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str
             }
             for name, split in splits.items()
         },
-        "anchors": {"input_size": given.input_size, "uncovered_share": fit.share, **fit._asdict()},
+        "anchors": {"input_size": given.input_size, "uncovered_share": coverage.share, **coverage._asdict()},
     }
     return findings + repeats, report
 
 
 def _find_parts(name: Format, given: Namespace) -> dict[Split, Part]:
-    paths: dict[Split, tuple[str | None, str | None]] = {
-        "train": (given.train_annotations, given.train_images),
-        "val": (given.val_annotations, given.val_images),
-    }
+    options = vars(given)
+    paths = {split: (options[f"{split}_annotations"], options[f"{split}_images"]) for split in SPLIT_NAMES}
     parts = {split: find_part(name, given.root, split, *given_paths) for split, given_paths in paths.items()}
     named = {split: part for split, part in parts.items() if any(paths[split])}
     found = {split: part for split, part in parts.items() if part.annotations.exists()}
-    # What the user names must be there, and what is there must be whole; but a set may have one split only.
+    # What the user names must be there, and what is there must be whole; but a dataset may have one split only.
     for part in ({**found, **named} or parts).values():
         for path in part:
             if not path.exists():
@@ -94,74 +91,77 @@ def _find_parts(name: Format, given: Namespace) -> dict[Split, Part]:
 
 def _check_split(name: Format, given: Namespace, split: Split, parts: Mapping[Split, Part]) -> CheckedSplit:
     part = parts[split]
-    others = [other for other in parts.values() if other != part]
-    annotations, findings = read_leniently(name, given.root, part, others)
-    paths = picture_paths(annotations, part.images)
+    naming = [other for other_name, other in parts.items() if other_name != "test"]
+    findings: list[Finding] = []
+    annotations = read_part(name, given.root, part, naming=naming, on_finding=findings.append)
+    paths = annotations.paths(part.images)
     console = Console(stderr=True)
     reading = track(
-        inspect_pictures(paths, given.num_threads),
+        inspect_images(paths, given.num_threads),
         f"reading {split}",
         total=len(paths),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
-    pictures: tuple[InspectedPicture, ...] = tuple(reading)
-    findings += check_boxes_of(annotations)
-    findings += [finding for picture in pictures for finding in picture.findings]
-    findings += check_sizes(annotations, pictures)
-    return CheckedSplit(part, annotations, pictures, tuple(findings))
+    images: tuple[InspectedImage, ...] = tuple(reading)
+    findings += check_annotations(annotations)
+    findings += [finding for image in images for finding in image.findings]
+    findings += check_sizes(annotations, images)
+    return CheckedSplit(part, annotations, images, tuple(findings))
 
 
-def _anchors(input_size: int) -> Any:
+def _make_anchors(input_size: int) -> Float[Tensor, "A 4"]:
     # The anchors do not depend on the width, and a narrow network is built in no time.
-    return ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).anchors
+    anchors: Float[Tensor, "A 4"] = ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head.anchors
+    return anchors
 
 
-def _print_contents(splits: Mapping[Split, CheckedSplit], fit: AnchorFit, input_size: int) -> None:
+def _print_contents(splits: Mapping[Split, CheckedSplit], coverage: AnchorCoverage, input_size: int) -> None:
     counts = {name: count_classes(split.annotations) for name, split in splits.items()}
     classes = dict.fromkeys(label for count in counts.values() for label in count)
     rows = [("images", *(str(len(split.annotations.images)) for split in splits.values()))]
     rows += [(label, *(str(count.get(label, 0)) for count in counts.values())) for label in classes]
     print_table("images, and objects of each class", ("", *splits), rows)
-    largest = max(*fit.counts, 1)
-    uppers = [*map(str, fit.sides[1:]), ""]
+    largest = max(*coverage.counts, 1)
+    uppers = [*map(str, coverage.sides[1:]), ""]
     bars = [
         (f"{low}-{high}", str(count), str(none), ("#" * round(BAR * count / largest)).ljust(BAR, "."))
-        for low, high, count, none in zip(fit.sides, uppers, fit.counts, fit.uncovered, strict=True)
+        for low, high, count, none in zip(coverage.sides, uppers, coverage.counts, coverage.uncovered, strict=True)
     ]
     header = ("side", "objects", "uncovered", "")
     print_table(f"objects by the root of their area at {input_size}x{input_size}", header, bars)
-    print_line(f"uncovered, since no anchor overlaps them by 0.5: {fit.share:.1%} of the objects")
+    print_line(f"uncovered, since no anchor overlaps them by 0.5: {coverage.share:.1%} of the objects")
 
 
-def _draw_samples(splits: Mapping[Split, CheckedSplit]) -> list[Picture]:
-    """Draw pictures from all over the set with their boxes as they are annotated, those with objects first."""
+def _draw_samples(splits: Mapping[Split, CheckedSplit]) -> list[Pixels]:
+    """Draw images from all over the dataset with their boxes as they are annotated, only those with objects."""
     choices = [
         (split, index)
         for split in splits.values()
-        for index, picture in enumerate(split.pictures)
-        if picture.size is not None and np.diff(split.annotations.starts)[index] > 0
+        for index, (image, count) in enumerate(zip(split.images, np.diff(split.annotations.starts), strict=True))
+        if image.size is not None and count > 0
     ]
     chosen = np.unique(np.linspace(0, len(choices) - 1, min(NUM_SAMPLES, len(choices))).round().astype(int))
     drawn = []
     for split, index in (choices[place] for place in chosen.tolist()):
         truth = split.annotations.truth(index)
         boxes = np.concatenate([truth.boxes_xywh[:, :2], truth.boxes_xywh[:, :2] + truth.boxes_xywh[:, 2:]], axis=1)
-        image = read_image(split.pictures[index].path)
+        image = read_image(split.images[index].path)
         drawn.append(draw_boxes(image, boxes, truth.labels, class_names=split.annotations.class_names))
     return drawn
 
 
-def _write_fixed(path: Path, splits: Mapping[Split, CheckedSplit]) -> None:
-    """Write each split's cleaned copy; a picture in both splits stays where it is measured on."""
-    measured = {picture.digest for picture in splits["val"].pictures} - {""} if "val" in splits else set()
-    for name, split in splits.items():
-        shared = [picture.path for picture in split.pictures if picture.digest in measured] if name == "train" else []
+def _write_cleaned(path: Path, splits: Mapping[Split, CheckedSplit]) -> None:
+    """Write each split's cleaned copy; an image in several splits stays in the last one, where it is measured."""
+    names = list(splits)
+    for place, (name, split) in enumerate(splits.items()):
+        later = {image.digest for other in names[place + 1 :] for image in splits[other].images} - {""}
+        shared = [image.path for image in split.images if image.digest in later]
         target = path if len(splits) == 1 else path.with_stem(f"{path.stem}_{name}")
         if target.exists() and target.samefile(split.part.annotations):
             raise ValueError(f"--fix must be another file than the annotations, got {path}")
-        data = clean(split, leave_out=shared)
+        data = clean_annotations(split, leave_out=shared)
         write_json(target, data)
-        kept = f"{len(data['images'])} of {len(split.pictures)} images"
+        kept = f"{len(data['images'])} of {len(split.images)} images"
         print_line(f"fixed: {target}, {kept}, {len(data['annotations'])} of {len(split.annotations.labels)} objects")

@@ -1,4 +1,4 @@
-"""``mobilevision check-data``: find what is wrong with a data set before it is trained on."""
+"""``mobilevision check-data``: find what is wrong with a dataset before it is trained on."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mobilevision.cli.check_boxes import check_boxes
 from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_sets, looks_like_voc
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
-from mobilevision.detection.formats import Format, find_format
+from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, find_format
 from mobilevision.files import write_json
 from mobilevision.findings import Finding
 
@@ -22,13 +22,13 @@ NUM_SHOWN = 10
 
 
 def run(arguments: list[str]) -> int:
-    """Check a set; the exit code is 1 where there are problems, and 0 where there are notes at most."""
+    """Check a dataset; the exit code is 1 where there are problems, and 0 where there are notes at most."""
     given = _parser().parse_args(arguments)
     if not given.root.is_dir():
         raise FileNotFoundError(f"--root must be a folder, got {given.root}")
     name = given.format or _find_format(given)
     if name in MASK_FORMATS and given.fix is not None:
-        raise ValueError("--fix is for sets of boxes: masks have to be drawn again")
+        raise ValueError("--fix is for datasets with boxes: masks have to be drawn again")
     findings, report = check_mask_sets(name, given) if name in MASK_FORMATS else check_boxes(cast(Format, name), given)
     print_findings(findings)
     problems = [finding for finding in findings if finding.is_problem]
@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
 
 def _find_format(given: Namespace) -> str:
     try:
-        return find_format(given.root, (given.train_annotations, given.val_annotations))
+        return find_format(given.root, (given.train_annotations, given.val_annotations, given.test_annotations))
     except FileNotFoundError:
         if looks_like_voc(given.root):
             return "voc-masks"
@@ -49,7 +49,7 @@ def _find_format(given: Namespace) -> str:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Count the kinds of findings, problems first, and say where the first ones of each kind are."""
+    """Print the number of findings of each kind, problems first, and the first ones of each kind."""
     by_kind: dict[str, list[Finding]] = {}
     for finding in sorted(findings, key=lambda finding: not finding.is_problem):
         by_kind.setdefault(finding.kind, []).append(finding)
@@ -76,30 +76,35 @@ def _as_json(finding: Finding) -> dict[str, str | bool]:
 def _parser() -> CommandParser:
     parser = CommandParser(
         "mobilevision check-data",
-        description="Read a data set as a whole and say what is wrong with it. Exit code: 0 where there is nothing to "
-        "mend, 1 where there are problems, 2 where the set could not be read at all.",
+        description="Read a dataset as a whole and report what is wrong with it. Exit code: 0 where there are no "
+        "problems, 1 where there are some, 2 where the dataset could not be read at all.",
     )
-    parser.add_argument("--root", type=Path, required=True, help="folder of the set")
-    parser.add_argument("--format", choices=FORMATS, help="recognised by what is in the folder where not given")
-    for split in ("train", "val"):
+    parser.add_argument("--root", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--format", choices=FORMATS, help="recognized by what is in the folder where not given")
+    for split in SPLIT_NAMES:
         for kind in ("annotations", "images"):
-            parser.add_argument(f"--{split}-{kind}", help="path in the folder; the format's own where not given")
-        parser.add_argument(f"--{split}-masks", help="folder of the masks, for the format masks")
-    parser.add_argument("--image-suffix", default="", help="ending of the pictures' names that masks do not share")
-    parser.add_argument("--mask-suffix", default=".png", help="likewise of the masks, default: %(default)s")
+            text = f"path of the {split} {kind} in the folder; the format's own where not given"
+            parser.add_argument(f"--{split}-{kind}", help=text)
+        parser.add_argument(f"--{split}-masks", help=f"folder of the {split} masks, for the format masks")
+    parser.add_argument("--image-suffix", default="", help="ending of the images' names that masks do not share")
+    parser.add_argument(
+        "--mask-suffix",
+        default=".png",
+        help="ending of the masks' names that images do not share, default: %(default)s",
+    )
     parser.add_argument("--splits", nargs="+", help="lists to check, for the format voc-masks; default: train val")
     parser.add_argument("--classes", nargs="+", help="the masks' classes in order, background included")
-    parser.add_argument("--class-table", help="file that says which numbers or colours are which class")
+    parser.add_argument("--class-table", help="file that names the class of each number or color")
     parser.add_argument("--input-size", type=int, default=320, help="side of the network's input, default: %(default)s")
     parser.add_argument("--json", type=Path, help="file to write all findings and figures to")
     parser.add_argument(
         "--fix",
         type=Path,
-        help="file to write a cleaned copy of the annotations to, as COCO's JSON; of two splits two files, named after "
-        "it: OUT_train.json and OUT_val.json",
+        help="file to write a cleaned copy of the annotations to, as COCO's JSON; of several splits one file each, "
+        "named after it: OUT_train.json, OUT_val.json and OUT_test.json",
     )
     parser.add_argument(
-        "--sheet", type=Path, default=Path("check_data.png"), help="picture of samples to write, default: %(default)s"
+        "--sheet", type=Path, default=Path("check_data.png"), help="image of samples to write, default: %(default)s"
     )
-    parser.add_argument("--num-threads", type=int, default=8, help="pictures read at once, default: %(default)s")
+    parser.add_argument("--num-threads", type=int, default=8, help="images read at once, default: %(default)s")
     return parser

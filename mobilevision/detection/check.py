@@ -1,26 +1,25 @@
-"""Everything that is wrong with a set of boxes, before it is trained on."""
+"""Find everything that is wrong with a dataset with boxes, before it is trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mobilevision.detection.annotations import CocoAnnotations
 from mobilevision.detection.boxes import cxcywh_to_xyxy, pairwise_iou
-from mobilevision.detection.coco import MIN_SIDE, clip_to_images, find_broken_boxes, image_sizes
-from mobilevision.detection.formats import Format, Part, read_part
-from mobilevision.detection.sift import sift_coco
-from mobilevision.findings import Finding, InspectedPicture
+from mobilevision.detection.dataset import find_thin
+from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.layout import Part
+from mobilevision.findings import Finding, InspectedImage
 
 EDGE = 1.0
-"""Boxes may reach over the edge of their picture by this many pixels, as rounding makes them, without a word."""
+"""Boxes may reach over the edge of their image by this many pixels, as rounding makes them, without a note."""
 
-IOU_THRESHOLD = 0.5
-"""What an anchor has to overlap a box by to be matched with it; a box without one has a single forced match."""
+MATCH_THRESHOLD = 0.5
+"""The overlap by which an anchor is matched with a box; a box without such an anchor has a single forced match."""
 
 SIDES = (0, 8, 16, 32, 64, 128, 256)
 """Lower bounds of the histogram's bins: square roots of areas, in pixels of the network's input."""
@@ -34,23 +33,23 @@ class CheckedSplit(NamedTuple):
     Attributes:
         part: Where it is.
         annotations: All that could be read.
-        pictures: The files of its images, in their order.
+        images: The files of its images, in their order.
         findings: What is wrong with it.
     """
 
     part: Part
     annotations: CocoAnnotations
-    pictures: tuple[InspectedPicture, ...]
+    images: tuple[InspectedImage, ...]
     findings: tuple[Finding, ...]
 
 
-class AnchorFit(NamedTuple):
-    """How well anchors cover the objects of a set, by the objects' size.
+class AnchorCoverage(NamedTuple):
+    """How well anchors cover the objects of a dataset, by the objects' size.
 
     Attributes:
         sides: Lower bound of each bin: the square root of a box's area, in pixels of the network's input.
         counts: The objects in each bin.
-        uncovered: Those that no anchor overlaps by ``IOU_THRESHOLD``.
+        uncovered: Those that no anchor overlaps by ``MATCH_THRESHOLD``.
     """
 
     sides: tuple[int, ...]
@@ -63,128 +62,88 @@ class AnchorFit(NamedTuple):
         return sum(self.uncovered) / max(sum(self.counts), 1)
 
 
-def read_leniently(
-    name: Format, root: Path, part: Part, others: Sequence[Part] = ()
-) -> tuple[CocoAnnotations, list[Finding]]:
-    """Read a split and go on after what is wrong.
-
-    Args:
-        name: The format.
-        root: The set's folder.
-        part: The split.
-        others: The set's other splits.
-
-    Returns:
-        What could be read, and what could not.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file as a whole is not in the format.
-    """
-    findings: list[Finding] = []
-    if name == "coco":
-        return sift_coco(part.annotations, findings.append), findings
-    return read_part(name, root, part, others=others, complain=findings.append), findings
-
-
-def picture_paths(annotations: CocoAnnotations, folder: Path) -> list[Path]:
-    """List the files of the images, in their order."""
-    return [folder / str(image["file_name"]) for image in annotations.images]
-
-
-def check_boxes_of(annotations: CocoAnnotations) -> list[Finding]:
-    """Find boxes that cannot be trained on, boxes that will be cut, and images without objects."""
-    broken = find_broken_boxes(annotations)
-    clipped = clip_to_images(annotations)
-    thin = ~broken & ((clipped[:, 2:] - clipped[:, :2]).min(axis=1) < MIN_SIDE)
-    over = ~broken & (np.abs(_corners(annotations) - clipped).max(axis=1, initial=0) > EDGE)
-    findings: list[Finding] = []
-    for row in np.flatnonzero(broken | thin | over).tolist():
-        image = annotations.images[annotations.owners[row]]
-        numbers = ", ".join(f"{number:.6g}" for number in annotations.boxes_xywh[row])
-        box = f"box {numbers} (x, y, width, height) of {image['file_name']}, {image['width']}x{image['height']},"
-        flat = annotations.boxes_xywh[row, 2:].min() <= 0
-        faults = {
-            "box of no size": (broken[row] and flat, "has no size"),
-            "box outside": (broken[row] and not flat, "lies outside"),
-            "thinner than a pixel": (thin[row], "is thinner than a pixel: evaluated, not trained on"),
-            "over the edge": (over[row], "reaches over the edge: it will be cut"),
-        }
-        place = f"annotation {annotations.ids[row]}"
-        findings += [
-            Finding(kind, annotations.path, place, f"{box} {text}") for kind, (is_so, text) in faults.items() if is_so
-        ]
-    for index in np.flatnonzero(np.diff(annotations.starts) == 0):
-        name = annotations.images[index]["file_name"]
-        findings.append(
-            Finding("no objects", annotations.path, f"image {annotations.image_ids[index]}", f"{name} has none")
-        )
+def check_annotations(annotations: CocoAnnotations) -> list[Finding]:
+    """Find boxes that cannot be trained on or will be cut, images without objects, and what is there twice."""
+    path, images = annotations.path, annotations.images
+    findings = _check_boxes(annotations)
+    for index in np.flatnonzero(np.diff(annotations.starts) == 0).tolist():
+        text = f"{images[index]['file_name']} has none"
+        findings.append(Finding("no objects", path, f"image {images[index]['id']}", text))
+    for row in _find_repeats(annotations.ids):
+        name = annotations.ids[row]
+        findings.append(Finding("duplicate id", path, f"annotation {name}", f"there are several with the id {name}"))
+    for index in _find_repeats(_file_names(annotations)):
+        text = f"there are several with the file_name {images[index]['file_name']}"
+        findings.append(Finding("duplicate id", path, f"image {images[index]['id']}", text))
     return findings
 
 
-def check_sizes(annotations: CocoAnnotations, pictures: Sequence[InspectedPicture]) -> list[Finding]:
-    """Find pictures of another size than their annotations say."""
+def check_sizes(annotations: CocoAnnotations, images: Sequence[InspectedImage]) -> list[Finding]:
+    """Find images of another size than their annotations have."""
     findings = []
-    for (height, width), picture in zip(image_sizes(annotations).tolist(), pictures, strict=True):
-        if picture.size is not None and picture.size != (height, width):
-            text = f"is {picture.size[1]}x{picture.size[0]} pixels, {annotations.path} says {width:.0f}x{height:.0f}"
-            findings.append(Finding("size differs", picture.path, "", text))
+    for (height, width), image in zip(annotations.sizes.tolist(), images, strict=True):
+        if image.size is not None and image.size != (height, width):
+            text = f"is {image.size[1]}x{image.size[0]} pixels, {annotations.path} says {width:.0f}x{height:.0f}"
+            findings.append(Finding("size differs", image.path, "", text))
     return findings
 
 
-def check_repeats(splits: Mapping[str, Sequence[InspectedPicture]]) -> list[Finding]:
-    """Find pictures that are in two splits, which makes figures too good, or twice in one."""
+def check_repeats(splits: Mapping[str, Sequence[InspectedImage]]) -> list[Finding]:
+    """Find images that are in two splits, which makes figures too good, or twice in one."""
     findings = []
     first: dict[str, tuple[str, Path]] = {}
-    for split, pictures in splits.items():
-        for picture in pictures:
-            if not picture.digest:
+    for split, images in splits.items():
+        for image in images:
+            if not image.digest:
                 continue
-            other, path = first.setdefault(picture.digest, (split, picture.path))
+            other, path = first.setdefault(image.digest, (split, image.path))
             if other != split:
                 text = f"is in {split} and, as {path}, in {other}"
-                findings.append(Finding("in two splits", picture.path, "", text))
-            elif path != picture.path:
-                findings.append(Finding("same picture twice", picture.path, "", f"has the pixels of {path}"))
+                findings.append(Finding("in two splits", image.path, "", text))
+            elif path != image.path:
+                findings.append(Finding("same image twice", image.path, "", f"has the pixels of {path}"))
     return findings
 
 
-def fit_anchors(splits: Sequence[CheckedSplit], anchors: Float[Tensor, "A 4"], input_size: int) -> AnchorFit:
+def measure_coverage(splits: Sequence[CheckedSplit], anchors: Float[Tensor, "A 4"], input_size: int) -> AnchorCoverage:
     """Compare the objects that can be trained on with the anchors, at the network's input size.
 
     Args:
-        splits: The set.
+        splits: All splits of the dataset.
         anchors: cxcywh, in pixels of the network's input.
         input_size: Side of the network's input, in pixels.
     """
-    boxes = torch.cat([torch.zeros(0, 4), *(_trained_boxes(split.annotations, input_size) for split in splits)])
+    boxes = torch.cat([torch.zeros(0, 4), *(_scale_trained(split.annotations, input_size) for split in splits)])
     corners = cxcywh_to_xyxy(anchors)
     best = torch.cat(
         [torch.zeros(0), *(pairwise_iou(chunk, corners).amax(dim=1) for chunk in torch.split(boxes, CHUNK))]
     )
     sides = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
     bins = torch.bucketize(sides, torch.tensor(SIDES[1:], dtype=torch.float32), right=True)
-    return AnchorFit(
+    return AnchorCoverage(
         sides=SIDES,
         counts=tuple(torch.bincount(bins, minlength=len(SIDES)).tolist()),
-        uncovered=tuple(torch.bincount(bins[best < IOU_THRESHOLD], minlength=len(SIDES)).tolist()),
+        uncovered=tuple(torch.bincount(bins[best < MATCH_THRESHOLD], minlength=len(SIDES)).tolist()),
     )
 
 
-def clean(split: CheckedSplit, leave_out: Sequence[Path] = ()) -> dict[str, Any]:
-    """Give a split as COCO's JSON with what is wrong left out; of the outlines nothing is known any more.
+def clean_annotations(split: CheckedSplit, leave_out: Iterable[Path] = ()) -> dict[str, Any]:
+    """Return a split as COCO's JSON without what is wrong; outlines are not in it.
 
-    Pictures go that do not decode or have another size than the annotations say, since nobody knows what their boxes
-    mean. Boxes go that have no size or lie outside; those that reach over the edge are cut.
+    Images are left out that do not decode or have another size than their annotations, since nobody knows what their
+    boxes mean, and all but the first of one file. Boxes are left out that have no size or lie outside; those that reach
+    over the edge are cut.
 
     Args:
         split: What was read.
-        leave_out: Further pictures to leave out.
+        leave_out: Further images to leave out.
     """
-    annotations, corners = split.annotations, clip_to_images(split.annotations)
+    annotations, corners = split.annotations, split.annotations.clip_boxes()
     wrong = {finding.file for finding in split.findings if finding.kind == "size differs"} | set(leave_out)
-    good = np.array([picture.size is not None and picture.path not in wrong for picture in split.pictures], np.bool_)
-    rows = np.flatnonzero(~find_broken_boxes(annotations) & good[annotations.owners])
+    good = np.array([image.size is not None and image.path not in wrong for image in split.images], np.bool_)
+    good[_find_repeats(_file_names(annotations))] = False
+    owners, image_ids, category_ids = annotations.owners, annotations.image_ids, annotations.category_ids
+    rows = np.flatnonzero(~annotations.find_broken() & good[owners])
     sides = corners[:, 2:] - corners[:, :2]
     box_areas = np.maximum(annotations.boxes_xywh[:, 2:], 0).prod(axis=1)
     # The areas that a file states are those of outlines; the others change with their boxes.
@@ -198,8 +157,8 @@ def clean(split: CheckedSplit, leave_out: Sequence[Path] = ()) -> dict[str, Any]
         "annotations": [
             {
                 "id": number,
-                "image_id": annotations.image_ids[annotations.owners[row]],
-                "category_id": annotations.category_ids[annotations.labels[row]],
+                "image_id": image_ids[owners[row]],
+                "category_id": category_ids[annotations.labels[row]],
                 "bbox": [*corners[row, :2].tolist(), *sides[row].tolist()],
                 "area": float(areas[row]),
                 "iscrowd": int(annotations.crowd[row]),
@@ -215,12 +174,48 @@ def count_classes(annotations: CocoAnnotations) -> dict[str, int]:
     return dict(zip(annotations.class_names, counts.tolist(), strict=True))
 
 
-def _corners(annotations: CocoAnnotations) -> Float[np.ndarray, "N 4"]:
+def _check_boxes(annotations: CocoAnnotations) -> list[Finding]:
+    broken, clipped, owners = annotations.find_broken(), annotations.clip_boxes(), annotations.owners
     low, sides = annotations.boxes_xywh[:, :2], annotations.boxes_xywh[:, 2:]
-    return np.concatenate([low, low + sides], axis=1)
+    thin = ~broken & find_thin(annotations)
+    reach = np.abs(np.concatenate([low, low + sides], axis=1) - clipped).max(axis=1, initial=0)
+    over = ~broken & (reach > EDGE)
+    findings: list[Finding] = []
+    for row in np.flatnonzero(broken | thin | over).tolist():
+        image = annotations.images[owners[row]]
+        numbers = ", ".join(f"{number:.6g}" for number in annotations.boxes_xywh[row])
+        box = f"box {numbers} (x, y, width, height) of {image['file_name']}, {image['width']}x{image['height']},"
+        flat = sides[row].min() <= 0
+        faults = {
+            "box of no size": (broken[row] and flat, "has no size"),
+            "box outside": (broken[row] and not flat, "lies outside"),
+            "thinner than a pixel": (thin[row], "is thinner than a pixel: evaluated, not trained on"),
+            "over the edge": (over[row], "reaches over the edge: it will be cut"),
+        }
+        place = f"annotation {annotations.ids[row]}"
+        findings += [
+            Finding(kind, annotations.path, place, f"{box} {text}") for kind, (is_so, text) in faults.items() if is_so
+        ]
+    return findings
 
 
-def _trained_boxes(annotations: CocoAnnotations, input_size: int) -> Float[Tensor, "M 4"]:
-    trained: Bool[np.ndarray, " N"] = ~find_broken_boxes(annotations) & ~annotations.crowd
-    scales = input_size / np.tile(image_sizes(annotations)[annotations.owners][:, ::-1], 2)
-    return torch.from_numpy((clip_to_images(annotations) * scales)[trained]).float()
+def _file_names(annotations: CocoAnnotations) -> list[str]:
+    return [image["file_name"] for image in annotations.images]
+
+
+def _find_repeats(values: Iterable[object]) -> list[int]:
+    """Return the places of values that are there before already."""
+    seen: set[str] = set()
+    repeats = []
+    for place, value in enumerate(map(str, values)):
+        if value in seen:
+            repeats.append(place)
+        seen.add(value)
+    return repeats
+
+
+def _scale_trained(annotations: CocoAnnotations, input_size: int) -> Float[Tensor, "M 4"]:
+    """Return the boxes that can be trained on as xyxy in pixels of the network's input."""
+    scales = input_size / np.tile(annotations.sizes[annotations.owners][:, ::-1], 2)
+    boxes = (annotations.clip_boxes() * scales)[~annotations.find_broken() & ~annotations.crowd]
+    return torch.from_numpy(boxes).float()

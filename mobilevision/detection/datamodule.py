@@ -1,75 +1,40 @@
-"""COCO, or any set of pictures with boxes, as batches."""
+"""COCO, or any dataset of images with boxes, as batches."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
-from mobilevision.detection.coco import CocoImage, CocoImages, find_pictures
-from mobilevision.detection.formats import Format, Part, Split, find_format, find_part, read_part
-from mobilevision.detection.transforms import EvalTransform, Labelled, TrainTransform, Transformed
+from mobilevision.detection.dataset import AnnotatedImages, DetectionDataset, find_annotated
+from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.layout import (
+    Format,
+    Part,
+    Split,
+    describe_layout,
+    find_format,
+    find_part,
+    read_part,
+)
+from mobilevision.detection.preprocess import EvalTransform
+from mobilevision.detection.transforms import TrainTransform
 from mobilevision.detection.types import PADDING, Batch, Sample
-from mobilevision.findings import Finding, refuse
-from mobilevision.images import read_image
-from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.loader import ResumableLoader
-from mobilevision.training.sampling import SampleKey, sample_seed
+from mobilevision.findings import Finding, raise_finding
+from mobilevision.head import Head, Preprocess
+from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, no_test_split
+from mobilevision.training.loader import ResumableLoader, stack_images
 
-
-class CocoDataset(Dataset[Sample]):
-    """The pictures of a set, read and transformed when they are asked for.
-
-    Args:
-        images: What the set holds.
-        transform: For training or for evaluation.
-        seed: With epoch and place it decides the randomness of each picture.
-    """
-
-    def __init__(self, images: CocoImages, transform: Callable[[Labelled, int], Transformed], seed: int) -> None:
-        self.images = images
-        self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def path(self, position: int) -> Path:
-        """Give the file of one picture."""
-        return self.images[position].path
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        """Give one picture.
-
-        Raises:
-            ValueError: It does not decode, or has another size than the annotations say.
-        """
-        return self.describe(key.sample, self.transform(self.read(key.sample), sample_seed(self.seed, key)))
-
-    def read(self, position: int) -> Labelled:
-        """Read one picture, as it is.
-
-        Raises:
-            ValueError: As above.
-        """
-        entry = self.images[position]
-        return Labelled(read_picture(entry), entry.boxes, entry.labels)
-
-    def describe(self, position: int, transformed: Transformed) -> Sample:
-        """Put with a transformed picture what is known of its file."""
-        entry = self.images[position]
-        return Sample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
+DEFAULT_SIZE = 320
+"""Side of the images, in pixels, where neither the user nor a network gives one."""
 
 
 class CocoDataModule(ImageDataModule):
-    """Pictures with boxes: COCO 2017 in its own layout, or any set in one of four formats.
+    """Images with boxes: COCO 2017 in its own layout, or any dataset in one of four formats.
 
     ========  ===========================================================  ==========================================
-    format    annotations                                                  pictures
+    format    annotations                                                  images
     ========  ===========================================================  ==========================================
     ``coco``  ``annotations/instances_train2017.json``                     ``train2017``
     ``voc``   ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
@@ -77,31 +42,37 @@ class CocoDataModule(ImageDataModule):
     ``csv``   ``train.csv``                                                relative to ``root``
     ========  ===========================================================  ==========================================
 
-    Crowds, and VOC's difficult objects, are evaluated as COCO does with crowds and not trained on; images without
-    objects are trained on. After :meth:`setup`, ``category_ids`` are the file's own ids of the labels, by which a
-    result file names them; in the other formats classes count from 0.
+    The validation split is called ``val`` or ``valid``, the test split ``test``. Crowds, and VOC's difficult objects,
+    are evaluated as COCO does with crowds and not trained on; images without objects are trained on. After
+    :meth:`setup`, ``category_ids`` are the file's own ids of the labels, by which a result file names them; in the
+    other formats classes count from 0.
 
     Args:
-        root: Folder of the set.
-        format: ``coco``, ``voc``, ``yolo`` or ``csv``; recognised by what is in ``root`` where None.
-        train_images: Folder of the training pictures, in ``root``; the format's own where None.
-        val_images: Folder of the validation pictures, likewise.
-        train_annotations: File or folder of the training annotations, likewise.
-        val_annotations: File or folder of the validation annotations, likewise.
+        root: Folder of the dataset.
+        format: ``coco``, ``voc``, ``yolo`` or ``csv``; recognized by what is in ``root`` where None.
+        train_images: Folder of the training images, in ``root``; the format's own where None.
+        val_images: Folder of the validation images, in ``root``; the format's own where None.
+        test_images: Folder of the test images, in ``root``; the format's own where None.
+        train_annotations: File or folder of the training annotations, in ``root``; the format's own where None.
+        val_annotations: File or folder of the validation annotations, in ``root``; the format's own where None.
+        test_annotations: File or folder of the test annotations, in ``root``; the format's own where None.
         classes: The categories to keep, by name; all of them where None.
-        input_size: Side of the pictures given to the network, in pixels.
+        input_size: Side of the network's images, in pixels; that of the network where None.
         crop: Whether to train on random crops, see ``crop_randomly``.
-        flip: Whether to mirror every other training picture.
-        photometric: Whether to change the colours of training pictures.
-        zoom_out: Whether to show every other training picture smaller, see ``zoom_out_randomly``.
-        batch_size: Pictures in a batch of one process.
+        flip: Whether to mirror every other training image.
+        photometric: Whether to change the colors of training images.
+        zoom_out: Whether to show every other training image smaller, see ``zoom_out_randomly``.
+        batch_size: Images in a batch of one process.
         num_workers: Processes that read and augment; 0 reads in the training process.
-        seed: With epoch and index it decides order and augmentation of every picture.
-        skip_broken: Leave out pictures that do not decode and boxes that are broken, with a count, instead of stopping.
+        seed: With epoch and index it decides order and augmentation of every image.
+        skip_broken: Leave out images that do not decode, annotations that cannot be read and boxes that are broken,
+            with a count, instead of stopping at them. Every image is read once before the run for this.
     """
 
     category_ids: tuple[int, ...] = ()
-    train_set: CocoDataset
+    train_set: DetectionDataset
+    val_set: DetectionDataset
+    test_set: DetectionDataset
 
     def __init__(
         self,
@@ -110,10 +81,12 @@ class CocoDataModule(ImageDataModule):
         format: Format | None = None,  # noqa: A002 - what everybody calls it
         train_images: str | None = None,
         val_images: str | None = None,
+        test_images: str | None = None,
         train_annotations: str | None = None,
         val_annotations: str | None = None,
+        test_annotations: str | None = None,
         classes: list[str] | None = None,
-        input_size: int = 320,
+        input_size: int | None = None,
         crop: bool = True,
         flip: bool = True,
         photometric: bool = False,
@@ -123,104 +96,123 @@ class CocoDataModule(ImageDataModule):
         seed: int = 0,
         skip_broken: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken)
+        super().__init__(
+            input_size=input_size, batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken
+        )
         self.root = Path(root)
         self.format = format
         self.paths: dict[Split, tuple[str | None, str | None]] = {
             "train": (train_annotations, train_images),
             "val": (val_annotations, val_images),
+            "test": (test_annotations, test_images),
         }
         self.classes = classes
-        self.input_size: int = input_size
-        self.train_transform = TrainTransform(
-            input_size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out
-        )
+        size = input_size or DEFAULT_SIZE
+        self.preprocess: Preprocess = EvalTransform(size)
+        self.train_transform = TrainTransform(size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out)
+        self._datasets: dict[Split, DetectionDataset] = {}
 
     def setup(self, stage: str) -> None:
-        """Read the annotations that ``stage`` needs.
+        """Read the annotations of the splits that ``stage`` needs.
 
         Raises:
-            FileNotFoundError: A part of the set is missing; the message says what is expected.
+            FileNotFoundError: A part of the dataset is missing; the message says what is expected.
             ValueError: An annotation file is not what it should be or has a broken box, or training and validation
                 name different categories.
         """
         parts = self.find_parts()
-        val = self._read(parts, "val")
-        self.class_names = val.annotations.class_names
-        self.category_ids = val.annotations.category_ids
-        self.val_set = CocoDataset(val, EvalTransform(self.input_size).with_boxes, self.seed)
-        if stage == "fit":
-            train = self._read(parts, "train")
-            if train.annotations.class_names != self.class_names:
-                first, second = (parts[split].annotations for split in ("train", "val"))
-                raise ValueError(f"{first} and {second} must have the same categories")
-            self.train_set = CocoDataset(train, self.train_transform, self.seed)
+        images = {split: self._read(parts, split) for split in STAGE_SPLITS[stage]}
+        annotations = [each.annotations for each in images.values()]
+        if len({each.class_names for each in annotations}) > 1:
+            raise ValueError(f"{' and '.join(str(each.path) for each in annotations)} must have the same categories")
+        self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
+        for split, each in images.items():
+            augment = self.train_transform if split == "train" else None
+            self._datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
+            setattr(self, f"{split}_set", self._datasets[split])
 
-    def find_parts(self) -> dict[Split, Part]:
-        """Say where the splits are, whether they are there or not.
+    def attach(self, head: Head) -> None:
+        """Take the evaluation transform and the input size from a head; the datasets are there by then.
 
         Raises:
-            FileNotFoundError: The set's format is not known and not recognised.
+            ValueError: ``input_size`` is given and not that of the head.
+        """
+        if self.input_size not in (None, head.input_size):
+            raise ValueError(
+                f"data.input_size must be that of the detector, {head.input_size}, got {self.input_size}: set one of "
+                "data.input_size and model.input_size"
+            )
+        self.preprocess, self.train_transform.input_size = head.preprocess, head.input_size
+        for dataset in self._datasets.values():
+            dataset.preprocess = head.preprocess
+
+    def find_parts(self) -> dict[Split, Part]:
+        """Return where the splits are, whether they are there or not.
+
+        Raises:
+            FileNotFoundError: The dataset's format is not given and not recognized.
             ValueError: It looks like several formats.
         """
         self.format = self.format or find_format(self.root, [annotations for annotations, _ in self.paths.values()])
         return {split: find_part(self.format, self.root, split, *paths) for split, paths in self.paths.items()}
 
     def train_dataloader(self) -> ResumableLoader:
-        """Give the shuffled, augmented training batches."""
+        """Return the shuffled, augmented training batches."""
         return self.train_loader(self.train_set, collate)
 
     def val_dataloader(self) -> ResumableLoader:
-        """Give the validation batches."""
+        """Return the validation batches."""
         return self.eval_loader(self.val_set, collate)
 
     def test_dataloader(self) -> ResumableLoader:
-        """Give the validation batches: the boxes of COCO's test set are not public."""
-        return self.val_dataloader()
+        """Return the test batches."""
+        return self.eval_loader(self.test_set, collate)
 
-    def _read(self, parts: Mapping[Split, Part], split: Split) -> CocoImages:
-        assert self.format is not None
-        part = parts[split]
-        for path in part:
-            if not path.exists():
-                expected = ", ".join(str(path) for part in parts.values() for path in part)
-                raise FileNotFoundError(f"{path} not found: expected {expected}")
-        left_out: list[Finding] = []
-        others = [other for other in parts.values() if other != part and other.annotations.exists()]
-        complain = left_out.append if self.skip_broken else refuse
-        annotations = read_part(self.format, self.root, part, others=others, complain=complain)
-        if left_out:
-            rank_zero_warn(
-                f"left out {len(left_out)} things that are wrong with {part.annotations}, first {left_out[0]}"
-            )
-        images = find_pictures(annotations, part.images, classes=self.classes, skip_broken=self.skip_broken)
+    def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
+        self._check_files(parts, split)
+        annotations = self._read_annotations(parts, split)
+        folder = parts[split].images
+        images = find_annotated(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
         if self.skip_broken:
             images = images.only(self.drop_broken(images.paths))
         if not len(images):
-            raise ValueError(f"{part.annotations} names no picture that can be read")
+            raise ValueError(f"{annotations.path} names no image that can be read")
+        if split == "test" and not len(images.annotations.labels):
+            raise ValueError(f"{annotations.path} has no boxes: there is nothing to measure a network against")
         return images
+
+    def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
+        assert self.format is not None
+        findings: list[Finding] = []
+        annotations = read_part(
+            self.format,
+            self.root,
+            parts[split],
+            naming=[parts[name] for name in ("train", "val") if parts[name].annotations.exists()],
+            on_finding=findings.append if self.skip_broken else raise_finding,
+        )
+        if findings:
+            place = parts[split].annotations
+            rank_zero_warn(f"left out {len(findings)} things that are wrong with {place}, first {findings[0]}")
+        return annotations
+
+    def _check_files(self, parts: Mapping[Split, Part], split: Split) -> None:
+        assert self.format is not None
+        if split == "test" and not any(self.paths[split]) and not parts[split].annotations.exists():
+            raise no_test_split(f"{describe_layout(self.format, split)}, in {self.root}, or data.test_annotations")
+        for path in parts[split]:
+            if not path.exists():
+                expected = ", ".join(str(path) for name in STAGE_SPLITS["fit"] for path in parts[name])
+                raise FileNotFoundError(f"{path} not found: expected {expected}")
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Put samples into a batch: boxes padded, pixels in memory as they were decoded, the channels last."""
+    """Stack samples into a batch: boxes padded, pixels in memory as they were decoded, channels last."""
     return Batch(
-        images=torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2),
+        images=stack_images([sample.image for sample in samples]),
         boxes=pad_sequence([sample.boxes for sample in samples], batch_first=True),
         labels=pad_sequence([sample.labels for sample in samples], batch_first=True, padding_value=PADDING),
         sizes=torch.tensor([sample.size for sample in samples]),
         positions=torch.tensor([sample.position for sample in samples]),
         truths=tuple(sample.truth for sample in samples),
     )
-
-
-def read_picture(entry: CocoImage) -> UInt8[np.ndarray, "H W 3"]:
-    """Read a picture of the size that its boxes are made for.
-
-    Raises:
-        ValueError: It does not decode, or has another size than the annotations say.
-    """
-    image = read_image(entry.path)
-    (height, width), (stated_height, stated_width) = image.shape[:2], entry.size
-    if (height, width) != entry.size:
-        raise ValueError(f"{entry.path} is {width}x{height} pixels, its annotation says {stated_width}x{stated_height}")
-    return image

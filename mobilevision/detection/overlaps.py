@@ -1,4 +1,4 @@
-"""Which detections of a whole set lie on which of its objects."""
+"""Which detections of a whole dataset overlap which of its objects."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,19 +22,19 @@ class Pairs(NamedTuple):
     true: Int64[np.ndarray, " P"]
     overlaps: Float64[np.ndarray, " P"]
 
-    def take(self, chosen: Shaped[np.ndarray, " K"]) -> "Pairs":
-        """Give the pairs at these places, or where this is true."""
+    def select(self, chosen: Shaped[np.ndarray, " K"]) -> "Pairs":
+        """Return the pairs at these places, or where this is true."""
         return Pairs(*(column[chosen] for column in self))
 
 
 class Overlaps(NamedTuple):
-    """The detections and objects of a set, image after image, and which of them overlap.
+    """The detections and objects of a dataset, image after image, and which of them overlap.
 
     Attributes:
         scores: Of the N detections; in each image the best first, of equal scores the first first.
-        labels: Their classes.
+        labels: The classes of the detections.
         true_labels: The classes of the M objects; crowds are not among them.
-        pairs: Which overlap, and by how much.
+        pairs: The pairs that overlap, and by how much.
         on_crowd: Whether a detection has ``CROWD_OVERLAP`` of its area on a crowd of its class.
     """
 
@@ -72,8 +72,8 @@ def find_overlaps(results: Sequence[Result], truths: Sequence[Truth], min_overla
     return Overlaps(scores, labels, true_labels, Pairs(*columns), on_crowd)
 
 
-def take_once(pairs: Pairs) -> Pairs:
-    """Go through the pairs in their order and keep those of which neither half was kept before."""
+def match_greedily(pairs: Pairs) -> Pairs:
+    """Return the pairs, in their order, of which neither half was in an earlier one."""
     found_taken: set[int] = set()
     true_taken: set[int] = set()
     kept = []
@@ -82,7 +82,7 @@ def take_once(pairs: Pairs) -> Pairs:
             found_taken.add(found)
             true_taken.add(true)
             kept.append(place)
-    return pairs.take(np.array(kept, dtype=np.int64))
+    return pairs.select(np.array(kept, dtype=np.int64))
 
 
 def box_overlaps(

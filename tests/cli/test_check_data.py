@@ -7,7 +7,7 @@ from PIL import Image
 
 @pytest.fixture
 def data(setups, tmp_path):
-    """A copy of the detection set: 8 pictures to train on, 5 to measure on."""
+    """A copy of the detection dataset: 8 images to train on, 5 to measure on."""
     return shutil.copytree(setups["detection"].root, tmp_path / "data")
 
 
@@ -19,7 +19,7 @@ def change(data, split, edit):
     return path
 
 
-def test_a_good_set_ends_with_0_and_a_sheet(run, data, tmp_path):
+def test_a_good_dataset_ends_with_0_and_a_sheet(run, data, tmp_path):
     code, out, err = run("check-data", "--root", data, "--sheet", tmp_path / "sheet.png", "--json", tmp_path / "r.json")
     assert (code, err) == (0, "")
     assert "0 problems, 0 notes" in out
@@ -42,7 +42,7 @@ def test_every_problem_is_told_and_a_cleaned_copy_has_none(run, data, tmp_path):
 
     path = change(data, "train", spoil)
     before = path.read_bytes()
-    (data / "train2017/3.png").write_bytes(b"no picture")
+    (data / "train2017/3.png").write_bytes(b"no image")
     (data / "train2017/4.png").unlink()
     shutil.copy(data / "val2017/0.png", data / "train2017/5.png")
     report = tmp_path / "r.json"
@@ -51,14 +51,14 @@ def test_every_problem_is_told_and_a_cleaned_copy_has_none(run, data, tmp_path):
     assert code == 1
     for line in (
         f"unknown class: {path}: annotation 2: there is no category_id 9",
-        f"undecodable: {data / 'train2017/3.png'}: does not decode as a picture: not a known format",
-        f"missing picture: {data / 'train2017/4.png'}: there is no such file",
+        f"undecodable: {data / 'train2017/3.png'}: does not decode as an image: not a known format",
+        f"missing image: {data / 'train2017/4.png'}: there is no such file",
         f"in two splits: {data / 'val2017/0.png'}: is in val and, as {data / 'train2017/5.png'}, in train",
     ):
         assert line in out
     kinds = sorted(finding["kind"] for finding in json.loads(report.read_text())["findings"] if finding["problem"])
     assert kinds == sorted(
-        ["box of no size", "unknown class", "duplicate id", "undecodable", "missing picture", "in two splits"]
+        ["box of no size", "unknown class", "duplicate id", "undecodable", "missing image", "in two splits"]
     )
     assert path.read_bytes() == before
     for split in ("train", "val"):
@@ -70,7 +70,31 @@ def test_every_problem_is_told_and_a_cleaned_copy_has_none(run, data, tmp_path):
     assert fixed["splits"]["val"]["images"] == 5
 
 
-def test_one_split_is_enough_and_is_mended_into_one_file(run, data, tmp_path):
+def test_a_test_split_is_checked_too_and_the_images_of_every_two_splits_compared(run, data, tmp_path):
+    shutil.copytree(data / "val2017", data / "test2017")
+    path = data / "annotations/instances_test2017.json"
+    shutil.copy(data / "annotations/instances_val2017.json", path)
+    change(data, "test", lambda content: content["annotations"][0].update(bbox=[1, 1, 0, 0]))
+    shutil.copy(data / "test2017/4.png", data / "train2017/5.png")
+    options = ("check-data", "--root", data, "--sheet", tmp_path / "sheet.png", "--json", tmp_path / "r.json")
+    code, out, _ = run(*options, "--fix", tmp_path / "fixed.json")
+    assert code == 1
+    for line in (
+        f"box of no size: {path}: annotation 1: ",
+        f"in two splits: {data / 'test2017/0.png'}: is in test and, as {data / 'val2017/0.png'}, in val",
+        f"in two splits: {data / 'val2017/4.png'}: is in val and, as {data / 'train2017/5.png'}, in train",
+    ):
+        assert line in out
+    assert json.loads((tmp_path / "r.json").read_text())["splits"]["test"]["images"] == 5
+    kept = [
+        len(json.loads((tmp_path / f"fixed_{split}.json").read_text())["images"]) for split in ("train", "val", "test")
+    ]
+    assert kept == [7, 0, 5]
+    code, _, err = run("check-data", "--root", data, "--test-annotations", "gone.json")
+    assert (code, err) == (2, f"mobilevision: error: {data / 'gone.json'} not found\n")
+
+
+def test_one_split_is_enough_and_is_cleaned_into_one_file(run, data, tmp_path):
     change(data, "val", lambda content: content["annotations"].pop())
     (data / "annotations/instances_train2017.json").unlink()
     code, out, _ = run(
@@ -82,7 +106,7 @@ def test_one_split_is_enough_and_is_mended_into_one_file(run, data, tmp_path):
     assert len(json.loads((tmp_path / "fixed.json").read_text())["images"]) == 5
 
 
-def test_a_split_without_its_folder_of_pictures_ends_with_2(run, data, tmp_path):
+def test_a_split_without_its_folder_of_images_ends_with_2(run, data, tmp_path):
     (data / "val2017").rename(data / "elsewhere")
     code, _, err = run("check-data", "--root", data, "--train-images", "train2017", "--sheet", tmp_path / "sheet.png")
     assert (code, err) == (2, f"mobilevision: error: {data / 'val2017'} not found\n")
@@ -101,7 +125,7 @@ def test_another_format_may_be_named_with_its_paths(run, data, tmp_path):
     ("options", "message"),
     [
         (["--root", "nowhere"], "--root must be a folder, got nowhere"),
-        (["--root", "."], "holds no set of boxes in a known layout"),
+        (["--root", "."], "holds no dataset with boxes in a known layout"),
         (["--root", ".", "--format", "csv"], "train.csv not found"),
         (["--root", ".", "--val-annotations", "gone.json"], "gone.json not found"),
         (["--root", ".", "--format", "pvoc"], "argument --format: invalid choice: 'pvoc'"),
@@ -126,7 +150,7 @@ def test_the_original_is_never_the_place_of_the_cleaned_copy(run, data, tmp_path
     assert path.read_bytes() == before
 
 
-def test_a_set_of_masks_is_recognised_counted_and_drawn(run, setups, tmp_path):
+def test_a_dataset_with_masks_is_recognised_counted_and_drawn(run, setups, tmp_path):
     options = (
         "--classes",
         "background",
@@ -168,7 +192,7 @@ def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
         (("--format", "masks"), "--classes or --class-table must say the classes of the masks"),
         (("--format", "masks", "--classes", "a", "b"), "images/train"),
         (("--format", "voc-masks", "--splits", "test"), "test.txt"),
-        (("--format", "voc-masks", "--fix", "out.json"), "--fix is for sets of boxes"),
+        (("--format", "voc-masks", "--fix", "out.json"), "--fix is for datasets with boxes"),
     ],
 )
 def test_masks_that_cannot_be_checked(options, message, run, setups, tmp_path):

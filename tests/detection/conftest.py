@@ -1,4 +1,4 @@
-"""A small set in COCO's layout."""
+"""A small dataset in four formats, and results and truths to measure."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from mobilevision.detection.types import Result, Truth
 
 SIZES = {7: (60, 80), 3: (90, 50), 12: (64, 64)}
-"""Height and width by image id; the file names them out of order, and the last one has no objects."""
+"""Height and width by image id; the file has them out of order, and the last one has no objects."""
 
 CATEGORIES = [{"id": 44, "name": "kite"}, {"id": 5, "name": "boat"}]
 
@@ -21,9 +21,11 @@ ANNOTATIONS = [
     {"id": 4, "image_id": 7, "category_id": 5, "bbox": [60, 30, 25, 20.5], "area": 400, "iscrowd": 0},
 ]
 
+SPLITS = ("train", "val", "test")
+
 
 class CocoFolder:
-    """The set on disk; ``data`` is what its annotation files say when :meth:`write` is called."""
+    """The dataset on disk, every split with the same images; ``data`` is written by :meth:`write`."""
 
     def __init__(self, root):
         self.root = root
@@ -41,13 +43,21 @@ class CocoFolder:
     def write(self):
         generator = np.random.default_rng(0)
         self.annotations.parent.mkdir(exist_ok=True)
-        for split in ("train2017", "val2017"):
-            (self.root / f"annotations/instances_{split}.json").write_text(json.dumps(self.data))
-            (self.root / split).mkdir(exist_ok=True)
+        for split in SPLITS:
+            (self.root / f"annotations/instances_{split}2017.json").write_text(json.dumps(self.data))
             for image in self.data["images"]:
                 pixels = generator.integers(0, 256, (image["height"], image["width"], 3), dtype=np.uint8)
-                cv2.imwrite(str(self.root / split / image["file_name"]), pixels)
+                path = self.root / f"{split}2017" / image["file_name"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), pixels)
         return self
+
+    def rows(self):
+        """Each image with its objects: the name of the class, the box, and whether it is a crowd."""
+        names = {row["id"]: row["name"] for row in self.data["categories"]}
+        for image in self.data["images"]:
+            rows = [row for row in self.data["annotations"] if row["image_id"] == image["id"]]
+            yield image, [(names[row["category_id"]], row["bbox"], row["iscrowd"]) for row in rows]
 
 
 @pytest.fixture
@@ -56,66 +66,55 @@ def coco(tmp_path):
 
 
 def write_voc(folder, root):
-    """Write the set as Pascal VOC has it, both splits with the same pictures."""
-    names = {row["id"]: row["name"] for row in folder.data["categories"]}
+    """Write the dataset as Pascal VOC has it."""
     for part in ("ImageSets/Main", "Annotations"):
         (root / part).mkdir(parents=True)
     shutil.copytree(folder.images, root / "JPEGImages")
-    for image in folder.data["images"]:
+    for image, rows in folder.rows():
         objects = "".join(
-            f"<object><name>{names[row['category_id']]}</name><difficult>{row['iscrowd']}</difficult><bndbox>"
+            f"<object><name>{name}</name><difficult>{crowd}</difficult><bndbox>"
             f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + width}</xmax><ymax>{y + height}</ymax>"
             "</bndbox></object>"
-            for row in folder.data["annotations"]
-            if row["image_id"] == image["id"]
-            for x, y, width, height in [row["bbox"]]
+            for name, (x, y, width, height), crowd in rows
         )
         (root / "Annotations" / f"{image['id']:012}.xml").write_text(
             f"<annotation><filename>{image['file_name']}</filename><size><width>{image['width']}</width>"
             f"<height>{image['height']}</height><depth>3</depth></size>{objects}</annotation>"
         )
-    for split in ("train", "val"):
-        lines = "".join(f"{image['id']:012}\n" for image in folder.data["images"])
+    for split in SPLITS:
+        lines = "".join(f"{image['id']:012}\n" for image, _ in folder.rows())
         (root / "ImageSets/Main" / f"{split}.txt").write_text(lines)
     return root
 
 
 def write_yolo(folder, root):
-    """Write the set as YOLO has it; its crowd is an object like any other."""
-    (root / "data.yaml").parent.mkdir(parents=True)
+    """Write the dataset as YOLO has it; its crowd is an object like any other."""
+    root.mkdir()
     (root / "data.yaml").write_text("train: ../images/train\nval: images/val\nnames: [boat, kite]\n")
-    labels = {row["id"]: {"boat": 0, "kite": 1}[row["name"]] for row in folder.data["categories"]}
-    for split in ("train", "val"):
+    for split in SPLITS:
         shutil.copytree(folder.images, root / "images" / split)
         (root / "labels" / split).mkdir(parents=True)
-        for image in folder.data["images"]:
-            rows = [row for row in folder.data["annotations"] if row["image_id"] == image["id"]]
+        for image, rows in folder.rows():
             sides = image["width"], image["height"]
-            lines = [
-                (labels[row["category_id"]], (x + w / 2) / sides[0], (y + h / 2) / sides[1], w / sides[0], h / sides[1])
-                for row in rows
-                for x, y, w, h in [row["bbox"]]
-            ]
-            text = "".join(" ".join(map(str, line)) + "\n" for line in lines)
-            if lines:
+            text = "".join(
+                f"{('boat', 'kite').index(name)} {(x + w / 2) / sides[0]} {(y + h / 2) / sides[1]} {w / sides[0]} "
+                f"{h / sides[1]}\n"
+                for name, (x, y, w, h), _ in rows
+            )
+            if rows:
                 (root / "labels" / split / f"{image['id']:012}.txt").write_text(text)
     return root
 
 
 def write_csv(folder, root):
-    """Write the set as tables; its crowd is an object like any other."""
-    names = {row["id"]: row["name"] for row in folder.data["categories"]}
-    shutil.copytree(folder.images, root / "pictures")
+    """Write the dataset as tables; its crowd is an object like any other."""
+    shutil.copytree(folder.images, root / "files")
     lines = ["path,xmin,ymin,xmax,ymax,label"]
-    for image in folder.data["images"]:
-        rows = [row for row in folder.data["annotations"] if row["image_id"] == image["id"]]
-        for row in rows:
-            x, y, width, height = row["bbox"]
-            corners = f"{x},{y},{x + width},{y + height}"
-            lines.append(f"pictures/{image['file_name']},{corners},{names[row['category_id']]}")
-        if not rows:
-            lines.append(f"pictures/{image['file_name']},,,,,")
-    for split in ("train", "val"):
+    for image, rows in folder.rows():
+        path = f"files/{image['file_name']}"
+        lines += [f"{path},{x},{y},{x + width},{y + height},{name}" for name, (x, y, width, height), _ in rows]
+        lines += [] if rows else [f"{path},,,,,"]
+    for split in SPLITS:
         (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
     return root
 
@@ -125,7 +124,7 @@ WRITERS = {"voc": write_voc, "yolo": write_yolo, "csv": write_csv}
 
 @pytest.fixture(params=WRITERS)
 def other(request, coco, tmp_path):
-    """The set in another format: its name and its folder."""
+    """The dataset in another format: its name and its folder."""
     return request.param, WRITERS[request.param](coco, tmp_path / request.param)
 
 

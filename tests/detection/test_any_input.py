@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mobilevision.detection.check import CheckedSplit, check_boxes_of, clean, fit_anchors, read_leniently
-from mobilevision.detection.formats import Part
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
-from mobilevision.findings import InspectedPicture
+from mobilevision.detection.anchors import make_anchors
+from mobilevision.detection.check import CheckedSplit, check_annotations, clean_annotations, measure_coverage
+from mobilevision.detection.formats.layout import Part, read_part
+from mobilevision.findings import InspectedImage
 
-ANCHORS = ssdlite_mobilenet_v2(1, input_size=64, width_mult=0.35).anchors
+ANCHORS = make_anchors([(4, 4), (2, 2)], 64)
 
 NUMBERS = st.one_of(st.integers(-10, 200), st.floats(), st.sampled_from(["", "nan", "1e400", "x", "0.5", "-0"]))
 VALUES = st.recursive(
@@ -50,8 +50,9 @@ def survives(name, files):
         for path, content in files.items():
             (root / path).write_bytes(content if isinstance(content, bytes) else content.encode())
         part = Part(root / next(iter(files)) if name in ("coco", "csv") else root, root)
+        findings = []
         try:
-            annotations, findings = read_leniently(name, root, part)
+            annotations = read_part(name, root, part, on_finding=findings.append)
         except ValueError as error:
             message = str(error)
         else:
@@ -61,11 +62,11 @@ def survives(name, files):
 
 
 def check_all(part, annotations, findings):
-    findings += check_boxes_of(annotations)
-    pictures = tuple(InspectedPicture(part.images / str(place), (1, 1), "", ()) for place in annotations.image_ids)
-    split = CheckedSplit(part, annotations, pictures, tuple(findings))
-    fit_anchors([split], ANCHORS, 64)
-    json.dumps(clean(split), allow_nan=False)
+    findings += check_annotations(annotations)
+    images = tuple(InspectedImage(part.images / str(place), (1, 1), "", ()) for place in annotations.image_ids)
+    split = CheckedSplit(part, annotations, images, tuple(findings))
+    measure_coverage([split], ANCHORS, 64)
+    json.dumps(clean_annotations(split), allow_nan=False)
     return " ".join(map(str, [part.annotations, *findings]))
 
 

@@ -9,35 +9,34 @@ from torchvision.ops import box_convert, box_iou
 
 from mobilevision.detection.check import (
     CheckedSplit,
-    check_boxes_of,
+    check_annotations,
     check_repeats,
     check_sizes,
-    clean,
-    fit_anchors,
-    picture_paths,
-    read_leniently,
+    clean_annotations,
+    measure_coverage,
 )
-from mobilevision.detection.coco import read_coco
-from mobilevision.detection.formats import Part, find_part
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
-from mobilevision.findings import inspect_pictures
+from mobilevision.detection.dataset import read_coco
+from mobilevision.detection.formats.layout import Part, read_part
+from mobilevision.detection.head import ssdlite_mobilenet_v2
+from mobilevision.findings import inspect_images
 
 
 def check(coco):
     part = Part(coco.annotations, coco.images)
     coco.annotations.write_text(json.dumps(coco.data))
-    annotations, findings = read_leniently("coco", coco.root, part)
-    pictures = tuple(inspect_pictures(picture_paths(annotations, part.images)))
-    findings += check_boxes_of(annotations) + check_sizes(annotations, pictures)
-    findings += [finding for picture in pictures for finding in picture.findings]
-    return CheckedSplit(part, annotations, pictures, tuple(findings))
+    findings = []
+    annotations = read_part("coco", coco.root, part, on_finding=findings.append)
+    images = tuple(inspect_images(annotations.paths(part.images)))
+    findings += check_annotations(annotations) + check_sizes(annotations, images)
+    findings += [finding for image in images for finding in image.findings]
+    return CheckedSplit(part, annotations, images, tuple(findings))
 
 
 def told(split):
     return [(finding.kind, finding.place) for finding in split.findings]
 
 
-def test_a_good_set_has_notes_only(coco):
+def test_a_good_dataset_has_notes_only(coco):
     split = check(coco)
     assert told(split) == [("over the edge", "annotation 4"), ("no objects", "image 12")]
     assert not any(finding.is_problem for finding in split.findings)
@@ -63,12 +62,27 @@ def test_every_fault_of_a_box_is_told_with_file_and_box(coco, box, kind):
     )
 
 
+def test_ids_and_files_that_are_there_twice_are_told_and_cleaned(coco):
+    coco.data["annotations"][0]["id"] = 2
+    coco.data["images"][0]["file_name"] = "000000000012.png"
+    coco.data["images"][0] |= {"height": 64, "width": 64}
+    split = check(coco)
+    repeats = [(each.place, each.message) for each in split.findings if each.kind == "duplicate id"]
+    assert repeats == [
+        ("annotation 2", "there are several with the id 2"),
+        ("image 12", "there are several with the file_name 000000000012.png"),
+    ]
+    cleaned = clean_annotations(split)
+    assert [image["id"] for image in cleaned["images"]] == [3, 7]
+    assert [row["id"] for row in cleaned["annotations"]] == [1, 2, 3]
+
+
 def test_a_box_may_reach_over_the_edge_by_as_much_as_rounding_does(coco):
     coco.data["annotations"][3]["bbox"] = [60, 30, 20.9, 20.5]
     assert told(check(coco)) == [("no objects", "image 12")]
 
 
-def test_files_of_pictures_are_compared_with_the_annotations(coco):
+def test_files_of_images_are_compared_with_the_annotations(coco):
     first, second, third = (coco.images / f"{image_id:012}.png" for image_id in (3, 7, 12))
     shutil.copy(second, first)
     third.write_bytes(third.read_bytes()[:100])
@@ -80,50 +94,50 @@ def test_files_of_pictures_are_compared_with_the_annotations(coco):
 
 
 def test_repeats_are_a_problem_between_splits_and_a_note_within_one(coco):
-    pictures = check(coco).pictures
-    copies = [picture._replace(path=picture.path.with_name("copy.png")) for picture in pictures]
-    unreadable = pictures[0]._replace(digest="")
-    assert check_repeats({"train": pictures, "val": []}) == []
+    images = check(coco).images
+    copies = [image._replace(path=image.path.with_name("copy.png")) for image in images]
+    unreadable = images[0]._replace(digest="")
+    assert check_repeats({"train": images, "val": []}) == []
     assert check_repeats({"train": [unreadable], "val": [unreadable]}) == []
-    (finding,) = check_repeats({"train": pictures, "val": [copies[1]]})
+    (finding,) = check_repeats({"train": images, "val": [copies[1]]})
     assert (finding.kind, finding.is_problem, finding.file.name) == ("in two splits", True, "copy.png")
-    assert f"is in val and, as {pictures[1].path}, in train" == finding.message
-    (finding,) = check_repeats({"train": [*pictures, copies[1]]})
-    assert (finding.kind, finding.is_problem) == ("same picture twice", False)
+    assert f"is in val and, as {images[1].path}, in train" == finding.message
+    (finding,) = check_repeats({"train": [*images, copies[1]]})
+    assert (finding.kind, finding.is_problem) == ("same image twice", False)
 
 
 def test_objects_are_compared_with_anchors_by_hand(coco):
     # At 40x40 image 7 (80x60) has boxes 15x16.7 at (5, 13.3) and 10x13.7 at (30, 20), image 3 one of 40x40; a crowd.
     anchors = torch.tensor([[12.5, 21.6, 15, 16.6], [20, 20, 40, 20]])
-    fit = fit_anchors([check(coco)], anchors, 40)
-    assert dict(zip(fit.sides, fit.counts, strict=True)) == {0: 0, 8: 2, 16: 0, 32: 1, 64: 0, 128: 0, 256: 0}
-    assert fit.uncovered == (0, 1, 0, 0, 0, 0, 0)
-    assert fit.share == pytest.approx(1 / 3)
+    coverage = measure_coverage([check(coco)], anchors, 40)
+    assert dict(zip(coverage.sides, coverage.counts, strict=True)) == {0: 0, 8: 2, 16: 0, 32: 1, 64: 0, 128: 0, 256: 0}
+    assert coverage.uncovered == (0, 1, 0, 0, 0, 0, 0)
+    assert coverage.share == pytest.approx(1 / 3)
 
 
 def test_the_uncovered_objects_of_real_coco_are_those_of_an_independent_reference(shared):
     folder = shared / "data/coco-mini"
     part = Part(folder / "annotations/instances_val2017.json", folder / "val2017")
-    annotations, _ = read_leniently("coco", folder, part)
-    anchors = ssdlite_mobilenet_v2(1, input_size=320, width_mult=0.35).anchors
-    fit = fit_anchors([CheckedSplit(part, annotations, (), ())], anchors, 320)
+    annotations = read_part("coco", folder, part)
+    anchors = ssdlite_mobilenet_v2(1, input_size=320, width_mult=0.35).head.anchors
+    coverage = measure_coverage([CheckedSplit(part, annotations, (), ())], anchors, 320)
     corners = box_convert(anchors, "cxcywh", "xyxy")
     scaled = [
         torch.from_numpy(entry.boxes) * (320 / torch.tensor([entry.size[1], entry.size[0]] * 2))
         for entry in read_coco(*part)
     ]
     best = box_iou(torch.cat(scaled), corners).amax(dim=1)
-    assert sum(fit.counts) == len(best)
+    assert sum(coverage.counts) == len(best)
     # Not one of them is so close to the threshold that rounding decides.
     assert ((best - 0.5).abs() > 1e-5).all()
-    assert sum(fit.uncovered) == (best < 0.5).sum()
+    assert sum(coverage.uncovered) == (best < 0.5).sum()
 
 
-def test_a_set_without_objects_fits_any_anchors(coco):
+def test_a_dataset_without_objects_is_covered_by_any_anchors(coco):
     coco.data["annotations"] = []
-    fit = fit_anchors([check(coco)], torch.tensor([[5.0, 5, 10, 10]]), 40)
-    assert (sum(fit.counts), fit.share) == (0, 0)
-    assert fit_anchors([], torch.tensor([[5.0, 5, 10, 10]]), 40).share == 0
+    coverage = measure_coverage([check(coco)], torch.tensor([[5.0, 5, 10, 10]]), 40)
+    assert (sum(coverage.counts), coverage.share) == (0, 0)
+    assert measure_coverage([], torch.tensor([[5.0, 5, 10, 10]]), 40).share == 0
 
 
 def test_a_cleaned_copy_is_read_without_a_word_and_keeps_what_is_good(coco, tmp_path):
@@ -131,32 +145,17 @@ def test_a_cleaned_copy_is_read_without_a_word_and_keeps_what_is_good(coco, tmp_
     (coco.images / "000000000012.png").write_bytes(b"")
     split = check(coco)
     path = tmp_path / "clean.json"
-    path.write_text(json.dumps(clean(split)))
+    path.write_text(json.dumps(clean_annotations(split)))
     images = read_coco(path, coco.images)
     assert images.annotations.image_ids == (3, 7)
     assert images.annotations.category_ids == (5, 44)
     assert images.annotations.boxes_xywh.tolist() == [[0, 0, 50, 90], [40, 5, 20, 10], [60, 30, 20, 20.5]]
     assert images.annotations.areas.tolist() == [4000, 200, 400]
     assert images.annotations.crowd.tolist() == [False, True, False]
-    rest = clean(split, leave_out=[coco.images / "000000000003.png"])
+    rest = clean_annotations(split, leave_out=[coco.images / "000000000003.png"])
     assert [image["id"] for image in rest["images"]] == [7]
 
 
-def test_a_picture_of_another_size_is_not_in_the_cleaned_copy(coco):
+def test_an_image_of_another_size_is_not_in_the_cleaned_copy(coco):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(coco.images / "000000000003.png")
-    assert [image["id"] for image in clean(check(coco))["images"]] == [7, 12]
-
-
-def test_other_formats_are_read_on_after_what_is_wrong(other):
-    name, root = other
-    part = find_part(name, root, "val")
-    file, old, new, kind = {
-        "voc": ("Annotations/000000000003.xml", "boat", "", "unreadable annotation"),
-        "yolo": ("labels/val/000000000003.txt", "0 ", "7 ", "unknown class"),
-        "csv": ("val.csv", "pictures/000000000003.png,0", "pictures/000000000003.png,", "unreadable annotation"),
-    }[name]
-    (root / file).write_text((root / file).read_text().replace(old, new, 1))
-    annotations, findings = read_leniently(name, root, part)
-    assert [finding.kind for finding in findings] == [kind]
-    assert len(annotations.images) == 3
-    assert len(annotations.labels) == 3
+    assert [image["id"] for image in clean_annotations(check(coco))["images"]] == [7, 12]

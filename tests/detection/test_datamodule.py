@@ -1,9 +1,15 @@
+import json
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mobilevision.detection.datamodule import CocoDataModule, collate
+from mobilevision.detection.preprocess import EvalTransform
 from mobilevision.detection.types import PADDING
-from mobilevision.training.sampling import SampleKey
+from mobilevision.training.loader import SampleKey
+
+ALL_AUGMENTATION = {"crop": True, "flip": True, "photometric": True, "zoom_out": True}
 
 
 def make_data(coco, stage="fit", **options):
@@ -13,7 +19,7 @@ def make_data(coco, stage="fit", **options):
     return data
 
 
-def test_a_batch_holds_pictures_padded_boxes_and_what_evaluation_needs(coco):
+def test_a_batch_holds_images_padded_boxes_and_what_evaluation_needs(coco):
     (batch,) = make_data(coco).val_dataloader()
     assert batch.images.shape == (3, 3, 32, 32)
     assert batch.images.dtype == torch.uint8
@@ -38,34 +44,38 @@ def test_the_channels_lie_last_in_memory(coco):
 
 
 def test_a_batch_without_any_object_can_be_made(coco):
-    data = make_data(coco)
-    batch = collate([data.val_set[SampleKey(0, 2)]])
+    batch = collate([make_data(coco).val_set[2]])
     assert batch.boxes.shape == (1, 0, 4)
     assert batch.labels.shape == (1, 0)
 
 
-def test_training_and_validation_have_their_own_files(coco):
+def test_every_split_has_its_own_files(coco):
     data = make_data(coco)
-    assert data.train_set.images.paths == [coco.root / "train2017" / path.name for path in data.val_set.images.paths]
-    assert data.val_set.images.paths[0].parent == coco.root / "val2017"
+    data.setup("test")
+    for split in ("train", "val", "test"):
+        images = getattr(data, f"{split}_set").images
+        assert images.paths == [coco.root / f"{split}2017/{image_id:012}.png" for image_id in (3, 7, 12)]
 
 
-def test_class_names_and_the_files_own_ids_come_from_the_categories(coco):
-    data = make_data(coco, stage="validate")
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_class_names_and_the_files_own_ids_come_from_the_categories(coco, stage):
+    data = make_data(coco, stage=stage)
     assert data.class_names == ("boat", "kite")
     assert data.category_ids == (5, 44)
 
 
-def test_validation_does_not_ask_for_the_training_pictures(coco):
-    coco.write()
+def test_a_stage_does_not_ask_for_the_splits_of_others(coco):
     (coco.root / "annotations/instances_train2017.json").unlink()
-    data = CocoDataModule(str(coco.root), input_size=32, num_workers=0)
+    data = CocoDataModule(str(coco.root))
     data.setup("validate")
     assert len(data.val_set) == 3
     with pytest.raises(
         FileNotFoundError, match=r"instances_train2017\.json not found: expected .*train2017, .*val2017"
     ):
         data.setup("fit")
+    (coco.root / "annotations/instances_val2017.json").unlink()
+    data.setup("test")
+    assert len(data.test_set) == 3
 
 
 @pytest.mark.parametrize("part", ["annotations/instances_val2017.json", "val2017"])
@@ -79,53 +89,106 @@ def test_a_missing_part_is_named_with_the_layout(tmp_path, coco, part):
         assert str(coco.root / expected) in str(refusal.value)
 
 
-def test_every_path_can_be_set(coco):
-    coco.write().annotations.rename(coco.root / "boats.json")
-    coco.images.rename(coco.root / "pictures")
-    data = CocoDataModule(str(coco.root), val_images="pictures", val_annotations="boats.json")
-    data.setup("test")
-    assert len(data.val_set) == 3
+@pytest.mark.parametrize(("split", "stage"), [("val", "validate"), ("test", "test")])
+def test_every_path_can_be_set(coco, split, stage):
+    (coco.root / f"annotations/instances_{split}2017.json").rename(coco.root / "boats.json")
+    (coco.root / f"{split}2017").rename(coco.root / "files")
+    data = CocoDataModule(str(coco.root), **{f"{split}_images": "files", f"{split}_annotations": "boats.json"})
+    data.setup(stage)
+    assert len(getattr(data, f"{split}_set")) == 3
 
 
 def test_training_and_validation_must_have_the_same_categories(coco):
-    coco.write()
     path = coco.root / "annotations/instances_train2017.json"
     path.write_text(path.read_text().replace("boat", "ship"))
     with pytest.raises(ValueError, match="must have the same categories"):
         CocoDataModule(str(coco.root)).setup("fit")
 
 
-def test_a_picture_of_another_size_than_its_annotation_says_is_refused(coco):
-    coco.write()
-    first, second = (coco.images / f"{image_id:012}.png" for image_id in (3, 7))
-    first.write_bytes(second.read_bytes())
-    data = CocoDataModule(str(coco.root), num_workers=0)
-    data.setup("validate")
-    with pytest.raises(ValueError, match=r"000000000003\.png is 80x60 pixels, its annotation says 50x90"):
-        data.val_set[SampleKey(0, 0)]
+def test_measuring_on_the_test_split_uses_its_images(other):
+    name, root = other
+    data = CocoDataModule(str(root), input_size=32, num_workers=0)
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    assert data.format == name
+    assert [len(truth.labels) for truth in batch.truths] == [1, 3, 0]
+    place = {"voc": "ImageSets/Main/test.txt", "yolo": "labels/test", "csv": "test.csv"}[name]
+    (root / place).rename(root / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="the dataset has no test split") as refusal:
+        data.setup("test")
+    assert place in str(refusal.value)
+    assert "mobilevision validate" in str(refusal.value)
 
 
-def test_broken_pictures_are_left_out_and_counted_if_so_asked(coco):
-    (coco.write().images / "000000000003.png").write_bytes(b"no picture")
+def test_a_test_file_without_boxes_is_refused(coco):
+    path = coco.root / "annotations/instances_test2017.json"
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="no test split: expected annotations/instances_test2017"):
+        CocoDataModule(str(coco.root)).setup("test")
+    del coco.data["annotations"]
+    path.with_name("image_info_test2017.json").write_text(json.dumps(coco.data))
+    data = CocoDataModule(str(coco.root), test_annotations="annotations/image_info_test2017.json")
+    with pytest.raises(ValueError, match=r"image_info_test2017\.json has no boxes: 'annotations' is missing"):
+        data.setup("test")
+    path.write_text(json.dumps(coco.data | {"annotations": []}))
+    with pytest.raises(ValueError, match=r"instances_test2017\.json has no boxes"):
+        CocoDataModule(str(coco.root)).setup("test")
+    data = CocoDataModule(str(coco.root), test_annotations="gone.json")
+    with pytest.raises(FileNotFoundError, match=r"gone\.json not found"):
+        data.setup("test")
+
+
+def test_a_head_gives_its_evaluation_transform_and_size(coco):
+    data = make_data(coco, input_size=None)
+    assert data.train_set[SampleKey(0, 0)].image.shape == data.val_set[0].image.shape == (3, 320, 320)
+    data.attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+    data.setup("test")
+    for dataset in (data.train_set, data.val_set, data.test_set):
+        assert dataset[SampleKey(0, 1)].image.shape == (3, 48, 48)
+        torch.testing.assert_close(dataset[1].boxes[0], torch.tensor([6, 16, 24, 36.0]))
+    with pytest.raises(ValueError, match=r"data\.input_size must be that of the detector, 48, got 32"):
+        make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+
+
+def test_broken_images_are_left_out_and_counted_if_so_asked(coco):
+    (coco.images / "000000000003.png").write_bytes(b"no image")
     (coco.images / "000000000012.png").unlink()
     data = CocoDataModule(str(coco.root), input_size=32, num_workers=0, skip_broken=True)
-    with pytest.warns(UserWarning, match=r"skipped 2 of 3 pictures: .*000000000003\.png"):
+    with pytest.warns(UserWarning, match=r"skipped 2 of 3 images: .*000000000003\.png"):
         data.setup("validate")
     (batch,) = data.val_dataloader()
     assert batch.positions.tolist() == [0]
     assert batch.sizes.tolist() == [[60, 80]]
 
 
-def test_a_set_without_a_picture_is_refused(coco):
+def test_annotations_that_cannot_be_read_are_left_out_and_counted_if_so_asked(coco, table):
+    coco.data["annotations"][0]["bbox"] = [10, 20, float("nan"), 25]
+    coco.annotations.write_text(json.dumps(coco.data))
+    with pytest.raises(ValueError, match=r"val2017\.json: annotation 1: bbox must be 4 finite numbers"):
+        CocoDataModule(str(coco.root), format="coco").setup("validate")
+    data = CocoDataModule(str(coco.root), skip_broken=True)
+    with pytest.warns(
+        UserWarning, match=r"left out 1 things that are wrong with .*val2017\.json, first .* annotation 1"
+    ):
+        data.setup("validate")
+    assert [len(data.val_set[place].truth.labels) for place in range(3)] == [1, 2, 0]
+    path = table / "val.csv"
+    path.write_text(path.read_text() + "files/gone.png,1,2,3,4,boat\nfiles/gone.png,x,2,3,4,boat\n")
+    with pytest.raises(ValueError, match=r"val\.csv: line 8: xmin must be a finite number, got 'x'"):
+        CocoDataModule(str(table)).setup("validate")
+    data = CocoDataModule(str(table), skip_broken=True)
+    with pytest.warns(UserWarning, match=r"left out 2 things that are wrong with .*val\.csv, first .* line 8: xmin"):
+        data.setup("validate")
+    assert len(data.val_set) == 3
+
+
+def test_a_dataset_without_an_image_is_refused(coco):
     coco.data |= {"images": [], "annotations": []}
-    with pytest.raises(ValueError, match="names no picture that can be read"):
+    with pytest.raises(ValueError, match="names no image that can be read"):
         make_data(coco, stage="validate")
 
 
-ALL_AUGMENTATION = {"crop": True, "flip": True, "photometric": True, "zoom_out": True}
-
-
-def test_an_epoch_of_pictures_without_objects_can_be_trained_on_and_measured(coco):
+def test_an_epoch_of_images_without_objects_can_be_trained_on_and_measured(coco):
     coco.data["annotations"] = []
     data = make_data(coco, batch_size=2, **ALL_AUGMENTATION)
     batches = [*data.train_dataloader(), *data.val_dataloader()]
@@ -137,7 +200,22 @@ def test_an_epoch_of_pictures_without_objects_can_be_trained_on_and_measured(coc
         assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)] * len(batch.images)
 
 
-def test_a_set_of_one_class_labels_it_0_and_keeps_the_pictures_without_it(coco):
+def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(other):
+    name, root = other
+    data = CocoDataModule(str(root), input_size=32, num_workers=0)
+    data.setup("fit")
+    assert data.format == name
+    assert data.class_names == ("boat", "kite")
+    assert data.category_ids == (0, 1)
+    assert len(data.train_set) == len(data.val_set) == 3
+    assert data.train_set[SampleKey(0, 0)].image.shape == (3, 32, 32)
+    some = CocoDataModule(str(root), classes=["kite"], input_size=32, num_workers=0)
+    some.setup("validate")
+    assert some.class_names == ("kite",)
+    assert [len(some.val_set[place].labels) for place in range(3)] == [0, 1, 0]
+
+
+def test_a_dataset_of_one_class_labels_it_0_and_keeps_the_images_without_it(coco):
     data = make_data(coco, classes=["kite"], batch_size=3, **ALL_AUGMENTATION)
     assert data.class_names == ("kite",)
     (batch,) = data.train_dataloader()
@@ -145,7 +223,7 @@ def test_a_set_of_one_class_labels_it_0_and_keeps_the_pictures_without_it(coco):
     assert set(batch.labels.flatten().tolist()) <= {0, PADDING}
 
 
-def test_batches_of_one_hold_every_picture_once(coco):
+def test_batches_of_one_hold_every_image_once(coco):
     data = make_data(coco, batch_size=1, **ALL_AUGMENTATION)
     for loader in (data.train_dataloader(), data.val_dataloader()):
         batches = list(loader)
@@ -153,22 +231,12 @@ def test_batches_of_one_hold_every_picture_once(coco):
         assert sorted(batch.positions.item() for batch in batches) == [0, 1, 2]
 
 
-def test_a_training_sample_depends_on_seed_epoch_and_place_only(coco):
-    def sample(seed, epoch):
-        return make_data(coco, crop=True, flip=True, photometric=True, seed=seed).train_set[SampleKey(epoch, 1)].image
-
-    assert torch.equal(sample(0, 4), sample(0, 4))
-    assert not torch.equal(sample(0, 4), sample(0, 5))
-    assert not torch.equal(sample(0, 4), sample(1, 4))
-
-
-def test_processes_that_read_give_the_same_batches(coco):
+def test_processes_that_read_make_the_same_batches(coco):
     alone, helped = (
         next(iter(make_data(coco, crop=True, num_workers=workers).train_dataloader())) for workers in (0, 1)
     )
     assert torch.equal(alone.images, helped.images)
     assert torch.equal(alone.boxes, helped.boxes)
     assert helped.images.is_contiguous(memory_format=torch.channels_last)
-    assert [truth.boxes_xywh.tolist() for truth in alone.truths] == [
-        truth.boxes_xywh.tolist() for truth in helped.truths
-    ]
+    truths = ([truth.boxes_xywh.tolist() for truth in batch.truths] for batch in (alone, helped))
+    assert next(truths) == next(truths)

@@ -1,78 +1,55 @@
-import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobilevision.detection.preprocess import EvalTransform, LabeledImage, preprocess_labeled
 from mobilevision.detection.transforms import (
     CROP_AREA,
     CROP_ASPECT,
     MEAN_PIXEL,
-    EvalTransform,
-    Labelled,
     TrainTransform,
     crop_randomly,
     cut_out,
     draw_windows,
     held_shares,
-    look_through,
+    make_view,
     zoom_out_randomly,
 )
 
 
 def make_sample(boxes, height=60, width=80):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Labelled(image, np.array(boxes, dtype=np.float32).reshape(-1, 4), np.arange(len(boxes)))
+    return LabeledImage(image, np.array(boxes, dtype=np.float32).reshape(-1, 4), np.arange(len(boxes)))
 
 
 def crop(sample, seed):
-    """The part of a picture that is cropped, with the boxes that stay, in its pixels."""
+    """The part of an image that is cropped, with the boxes that stay, in its pixels."""
     height, width = sample.image.shape[:2]
     whole = np.array([0, 0, width, height])
     part, stays = crop_randomly(sample.boxes, whole, (height, width), np.random.default_rng(seed))
     left, top, right, bottom = part
     boxes = np.clip(sample.boxes[stays], np.tile(part[:2], 2), np.tile(part[2:], 2)) - np.tile(part[:2], 2)
-    return Labelled(sample.image[top:bottom, left:right], boxes, sample.labels[stays])
+    return LabeledImage(sample.image[top:bottom, left:right], boxes, sample.labels[stays])
 
 
 def number_pixels(height, width):
-    """A picture whose red and green say where each pixel was."""
+    """An image whose red and green say where each pixel was."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([rows, columns, np.zeros_like(rows)], axis=2)
-
-
-def test_evaluation_resizes_to_a_square_whatever_the_aspect():
-    image = make_sample([]).image
-    tensor = EvalTransform(32)(image)
-    assert tensor.dtype == torch.uint8
-    np.testing.assert_array_equal(tensor.permute(1, 2, 0), cv2.resize(image, (32, 32), interpolation=cv2.INTER_LINEAR))
-
-
-def test_a_picture_of_the_right_size_is_not_changed_and_its_channels_lie_last_in_memory():
-    image = make_sample([], 32, 32).image
-    tensor = EvalTransform(32)(image)
-    np.testing.assert_array_equal(tensor.permute(1, 2, 0), image)
-    assert tensor.stride() == (1, 96, 3)
-
-
-def test_boxes_are_scaled_with_the_picture():
-    transformed = EvalTransform(40).with_boxes(make_sample([[8, 6, 40, 30]]))
-    assert transformed.boxes.tolist() == [[4, 4, 20, 20]]
-    assert transformed.labels.tolist() == [0]
-    assert transformed.boxes.dtype == torch.float32
 
 
 def test_training_without_augmentation_is_evaluation():
     sample = make_sample([[8, 6, 40, 30], [0, 0, 80, 60]])
     plain = TrainTransform(40, crop=False, flip=False)(sample, seed=5)
-    expected = EvalTransform(40).with_boxes(sample)
+    expected = preprocess_labeled(sample, EvalTransform(40))
     assert torch.equal(plain.image, expected.image)
     torch.testing.assert_close(plain.boxes, expected.boxes)
     assert torch.equal(plain.labels, expected.labels)
 
 
-def test_a_flip_mirrors_picture_and_boxes_together():
+def test_a_flip_mirrors_image_and_boxes_together():
     sample = make_sample([[8, 6, 40, 30]], 64, 64)
     transform = TrainTransform(64, crop=False)
     flipped = [transform(sample, seed) for seed in range(64)]
@@ -84,7 +61,7 @@ def test_a_flip_mirrors_picture_and_boxes_together():
     np.testing.assert_array_equal(kept[0].image.permute(1, 2, 0), sample.image)
 
 
-def test_photometric_changes_colours_and_no_boxes():
+def test_photometric_changes_colors_and_no_boxes():
     sample = make_sample([[8, 6, 40, 30]], 60, 60)
     transform = TrainTransform(60, crop=False, flip=False, photometric=True)
     results = [transform(sample, seed) for seed in range(8)]
@@ -110,7 +87,7 @@ def test_a_sample_does_not_touch_anybody_elses_random_numbers():
 
 
 @pytest.mark.parametrize("photometric", [False, True])
-def test_a_picture_without_objects_is_augmented(photometric):
+def test_an_image_without_objects_is_augmented(photometric):
     transform = TrainTransform(32, photometric=photometric)
     for seed in range(20):
         image, boxes, labels = transform(make_sample([]), seed)
@@ -127,7 +104,7 @@ def test_held_shares_by_hand():
     np.testing.assert_allclose(held_shares(boxes, windows), [[1, 25 / 200, 0], [0.5, 0.5, 0]])
 
 
-def test_windows_keep_area_and_aspect_and_lie_within_the_picture():
+def test_windows_keep_area_and_aspect_and_lie_within_the_image():
     generator = np.random.default_rng(0)
     windows = np.concatenate([draw_windows(300, 400, generator) for _ in range(50)])
     sides = windows[:, 2:] - windows[:, :2]
@@ -143,7 +120,7 @@ def test_windows_keep_area_and_aspect_and_lie_within_the_picture():
 
 
 def test_a_crop_moves_its_boxes_with_its_pixels():
-    sample = Labelled(number_pixels(60, 80), np.array([[20, 10, 50, 40]], np.float32), np.array([3]))
+    sample = LabeledImage(number_pixels(60, 80), np.array([[20, 10, 50, 40]], np.float32), np.array([3]))
     seen = 0
     for seed in range(100):
         cropped = crop(sample, seed)
@@ -158,7 +135,7 @@ def test_a_crop_moves_its_boxes_with_its_pixels():
     assert seen > 30
 
 
-def test_some_pictures_stay_whole_and_most_do_not():
+def test_some_images_stay_whole_and_most_do_not():
     sample = make_sample([[20, 10, 50, 40]])
     whole = sum(crop(sample, seed).image.shape == (60, 80, 3) for seed in range(400))
     assert 0.10 < whole / 400 < 0.25
@@ -167,7 +144,7 @@ def test_some_pictures_stay_whole_and_most_do_not():
 def test_a_box_stays_only_if_the_window_holds_the_drawn_share_of_it(monkeypatch):
     monkeypatch.setattr("mobilevision.detection.transforms.COVERAGES", (0.7,))
     boxes = [[20, 10, 50, 40], [0, 0, 30, 20], [40, 30, 80, 60]]
-    sample = Labelled(number_pixels(60, 80), np.array(boxes, np.float32), np.arange(3))
+    sample = LabeledImage(number_pixels(60, 80), np.array(boxes, np.float32), np.arange(3))
     dropped = 0
     for seed in range(200):
         cropped = crop(sample, seed)
@@ -180,17 +157,17 @@ def test_a_box_stays_only_if_the_window_holds_the_drawn_share_of_it(monkeypatch)
     assert dropped > 20
 
 
-def test_no_window_that_holds_enough_leaves_the_picture_whole(monkeypatch):
+def test_no_window_that_holds_enough_leaves_the_image_whole(monkeypatch):
     monkeypatch.setattr("mobilevision.detection.transforms.COVERAGES", (1.0,))
     sample = make_sample([[0, 0, 80, 60]])
     for seed in range(20):
         assert crop(sample, seed).image.shape == (60, 80, 3)
 
 
-def test_zooming_out_puts_half_of_the_pictures_on_a_larger_canvas():
-    picture = np.array([0, 0, 80, 60])
-    windows = [zoom_out_randomly(picture, np.random.default_rng(seed)) for seed in range(400)]
-    zoomed = np.array([window for window in windows if (window != picture).any()])
+def test_zooming_out_puts_half_of_the_images_on_a_larger_canvas():
+    image = np.array([0, 0, 80, 60])
+    windows = [zoom_out_randomly(image, np.random.default_rng(seed)) for seed in range(400)]
+    zoomed = np.array([window for window in windows if (window != image).any()])
     assert 160 < len(zoomed) < 240
     assert (zoomed[:, :2] <= 0).all()
     assert (zoomed[:, 2:] >= [80, 60]).all()
@@ -204,18 +181,18 @@ def test_zooming_out_puts_half_of_the_pictures_on_a_larger_canvas():
     assert slack.max() > 0.95
 
 
-def test_what_is_not_picture_is_the_mean_pixel_and_boxes_move_with_their_pixels():
+def test_what_is_not_image_is_the_mean_pixel_and_boxes_move_with_their_pixels():
     # 40 x 20 pixels at (40, 20) of a canvas of 160 x 160, shown in 80 x 80: half the size at (20, 10).
     image = np.full((20, 40, 3), 200, np.uint8)
     boxes = np.array([[0, 0, 40, 20], [10, 4, 20, 12]], np.float32)
-    square, moved = cut_out(image, boxes, look_through(np.array([-40, -20, 120, 140]), image.shape[:2], 80))
+    square, moved = cut_out(image, boxes, make_view(np.array([-40, -20, 120, 140]), image.shape[:2], 80))
     assert moved.tolist() == [[20, 10, 40, 20], [25, 12, 30, 16]]
     expected = np.full((80, 80, 3), MEAN_PIXEL, np.uint8)
     expected[10:20, 20:40] = 200
     np.testing.assert_array_equal(square, expected)
 
 
-def test_colours_change_on_the_picture_and_not_on_its_canvas():
+def test_colors_change_on_the_image_and_not_on_its_canvas():
     sample = make_sample([[0, 0, 80, 60]])
     transform = TrainTransform(32, crop=False, photometric=True, zoom_out=True)
     canvases = 0
@@ -229,37 +206,37 @@ def test_colours_change_on_the_picture_and_not_on_its_canvas():
     assert canvases > 4
 
 
-def test_a_picture_that_becomes_small_keeps_its_mean():
+def test_an_image_that_becomes_small_keeps_its_mean():
     image = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     square, _ = cut_out(
-        image, np.zeros((0, 4), np.float32), look_through(np.array([-300, -300, 500, 500]), image.shape[:2], 80)
+        image, np.zeros((0, 4), np.float32), make_view(np.array([-300, -300, 500, 500]), image.shape[:2], 80)
     )
     assert square[30:50, 30:50].mean() == pytest.approx(image.mean(), abs=1)
 
 
-def test_a_sliver_of_a_picture_is_a_pixel_at_least():
+def test_a_sliver_of_an_image_is_a_pixel_at_least():
     image = np.full((100, 100, 3), 200, np.uint8)
     boxes = np.array([[0, 0, 100, 100]], np.float32)
-    square, moved = cut_out(image, boxes, look_through(np.array([99, 99, 499, 499]), image.shape[:2], 32))
+    square, moved = cut_out(image, boxes, make_view(np.array([99, 99, 499, 499]), image.shape[:2], 32))
     assert moved.tolist() == [[0, 0, 1, 1]]
     assert (square[0, 0] == 200).all()
-    square, moved = cut_out(image, boxes, look_through(np.array([-399, -399, 1, 1]), image.shape[:2], 32))
+    square, moved = cut_out(image, boxes, make_view(np.array([-399, -399, 1, 1]), image.shape[:2], 32))
     assert moved.tolist() == [[31, 31, 32, 32]]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_mask_is_shown_as_its_picture_is(seed):
-    # One grey for each class: what the square shows is the mask, but for pixels on the line between the two.
+def test_a_mask_is_shown_as_its_image_is(seed):
+    # One gray for each class: what the square shows is the mask, but for pixels on the line between the two.
     mask = np.zeros((60, 80), np.uint8)
     mask[20:45, 10:50] = 1
-    sample = Labelled(
+    sample = LabeledImage(
         np.repeat(200 * mask[..., None], 3, axis=2), np.array([[10, 20, 50, 45]], np.float32), np.array([0])
     )
     (image, boxes, _), view = TrainTransform(64, zoom_out=True).with_view(sample, seed)
     shown = view.show_mask(mask, fill=255)
-    grey = image[0].numpy()
-    assert ((grey == MEAN_PIXEL) == (shown == 255)).mean() > 0.97
-    assert ((grey > 150) == (shown == 1)).mean() > 0.95
+    gray = image[0].numpy()
+    assert ((gray == MEAN_PIXEL) == (shown == 255)).mean() > 0.97
+    assert ((gray > 150) == (shown == 1)).mean() > 0.95
     for left, top, right, bottom in boxes.round().long().tolist():
         assert (shown[top + 1 : bottom - 1, left + 1 : right - 1] == 1).all()
 
@@ -283,7 +260,7 @@ def samples(draw):
         left, right = sorted(corners[::2])
         top, bottom = sorted(corners[1::2])
         boxes.append((left, top, right, bottom))
-    # As the set's reader leaves them: within the picture and at least a pixel wide.
+    # As the dataset's reader leaves them: within the image and at least a pixel wide.
     return make_sample([box for box in boxes if box[2] - box[0] >= 1 and box[3] - box[1] >= 1], height, width)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from mobilevision.detection.yolo import read_names, read_yolo
-from mobilevision.findings import refuse
+from mobilevision.detection.formats.yolo import read_names, read_yolo
+from mobilevision.findings import raise_finding
 
 NAMES = ("boat", "kite")
 
@@ -12,28 +12,28 @@ BOMB = (
 )
 
 
-def read(folder, text, complain=refuse):
+def read(folder, text, on_finding=raise_finding):
     (folder / "a.txt").write_text(text)
     (folder / "a.jpg").touch()
-    return read_yolo(folder, folder, NAMES, complain)
+    return read_yolo(folder, folder, NAMES, on_finding)
 
 
-def test_a_line_is_class_centre_and_sides_in_parts_of_the_picture(tmp_path):
-    (picture,) = read(tmp_path, "1 0.5 0.25 0.2 0.1\n\n0 0.5 0.5 1 1\n")
-    assert [thing.label for thing in picture.objects] == ["kite", "boat"]
-    assert picture.objects[0].corners == pytest.approx((0.4, 0.2, 0.6, 0.3))
-    assert [thing.place for thing in picture.objects] == ["line 1", "line 3"]
-    assert picture.relative
+def test_a_line_is_class_center_and_sides_in_fractions_of_the_image(tmp_path):
+    (image,) = read(tmp_path, "1 0.5 0.25 0.2 0.1\n\n0 0.5 0.5 1 1\n")
+    assert [thing.label for thing in image.objects] == ["kite", "boat"]
+    assert image.objects[0].corners == pytest.approx((0.4, 0.2, 0.6, 0.3))
+    assert [thing.place for thing in image.objects] == ["line 1", "line 3"]
+    assert image.relative
 
 
 def test_an_outline_stands_for_the_box_around_it(tmp_path):
-    (picture,) = read(tmp_path, "0 0.1 0.5 0.3 0.2 0.4 0.9 0.2 0.6")
-    assert picture.objects[0].corners == (0.1, 0.2, 0.4, 0.9)
+    (image,) = read(tmp_path, "0 0.1 0.5 0.3 0.2 0.4 0.9 0.2 0.6")
+    assert image.objects[0].corners == (0.1, 0.2, 0.4, 0.9)
 
 
-def test_pictures_without_a_label_file_or_with_an_empty_one_have_no_objects(tmp_path):
+def test_images_without_a_label_file_or_with_an_empty_one_have_no_objects(tmp_path):
     (tmp_path / "b.png").touch()
-    assert [(picture.name, picture.objects) for picture in read(tmp_path, "\n")] == [("a.jpg", ()), ("b.png", ())]
+    assert [(image.name, image.objects) for image in read(tmp_path, "\n")] == [("a.jpg", ()), ("b.png", ())]
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_pictures_without_a_label_file_or_with_an_empty_one_have_no_objects(tmp_
 def test_a_wrong_line_is_named_and_the_rest_goes_on(tmp_path, line, kind, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, line)
-    complaints = []
-    (picture,) = read(tmp_path, f"{line}\n0 0.5 0.5 0.1 0.1\n", complaints.append)
-    assert len(picture.objects) == 1
-    assert [finding.kind for finding in complaints] == [kind]
+    findings = []
+    (image,) = read(tmp_path, f"{line}\n0 0.5 0.5 0.1 0.1\n", findings.append)
+    assert len(image.objects) == 1
+    assert [finding.kind for finding in findings] == [kind]
 
 
-def test_a_label_file_without_a_picture_is_named(tmp_path):
+def test_a_label_file_without_an_image_is_named(tmp_path):
     (tmp_path / "b.txt").write_text("0 0.5 0.5 0.1 0.1")
     (tmp_path / "classes.txt").write_text("boat\nkite\n")
-    with pytest.raises(ValueError, match=r"b\.txt: there is no picture for it in"):
+    with pytest.raises(ValueError, match=r"b\.txt: there is no image for it in"):
         read(tmp_path, "")
 
 

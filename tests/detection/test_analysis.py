@@ -1,14 +1,88 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
-from mobilevision.detection.errors import ErrorKind, split_errors
+from mobilevision.detection.analysis import ErrorKind, analyze_detections, confusion_matrix, split_errors
 from mobilevision.detection.metrics import coco_mean_ap
 from mobilevision.detection.overlaps import box_overlaps
 from mobilevision.detection.types import Result, Truth
 
+NAMES = ("boat", "kite", "tree")
 KINDS = ("classification", "localization", "both", "duplicate", "background", "missed")
+
+
+def analyze(results, truths, num_classes):
+    measured = coco_mean_ap(results, truths, num_classes)
+    details = analyze_detections(results, truths, measured.precision, NAMES[:num_classes])
+    return json.loads(json.dumps(details, allow_nan=False)), measured.figures
+
+
+def test_the_analysis_is_plain_json_values_that_agree_with_the_figures(random_set):
+    results, truths = random_set(30)
+    details, figures = analyze(results, truths, num_classes=3)
+    for name, figure in (("iou_50", "map_50"), ("iou_50_95", "map")):
+        curves = details["precision_recall"][name]
+        assert list(curves) == list(NAMES)
+        assert {len(curve) for curve in curves.values()} == {101}
+        assert np.mean(list(curves.values())) == pytest.approx(figures[figure])
+    assert details["confusion"]["classes"] == [*NAMES, "background"]
+    assert details["confusion"]["counts"] == confusion_matrix(results, truths, 3).tolist()
+    assert details["errors"]["map_50"] == pytest.approx(figures["map_50"])
+    assert {"foreground_threshold": 0.5, "background_threshold": 0.1}.items() <= details["errors"].items()
+
+
+def test_a_class_without_objects_has_no_curve_and_an_empty_dataset_no_figure(make_result, make_truth):
+    box = [[0, 0, 10, 10]]
+    details, _ = analyze([make_result(box, [0.9], [0])], [make_truth(box, [0])], num_classes=2)
+    assert details["precision_recall"]["iou_50"] == {"boat": [1.0] * 101, "kite": None}
+    assert analyze([], [], num_classes=1)[0]["errors"]["map_50"] is None
+
+
+def test_found_mistaken_missed_and_made_up_by_hand(make_result, make_truth):
+    truth = make_truth([[0, 0, 10, 10], [50, 0, 10, 10], [0, 50, 10, 10]], [0, 1, 1])
+    boxes = [[0, 0, 10, 8], [50, 0, 10, 10], [80, 80, 10, 10], [0, 50, 10, 4]]
+    matrix = confusion_matrix([make_result(boxes, [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 1])], [truth], num_classes=2)
+    # Rows are the truth: one 0 found, one 1 detected as 0, one 1 missed (its box overlaps by 0.4), two made up.
+    assert matrix.tolist() == [[1, 0, 0], [1, 0, 1], [0, 2, 0]]
+
+
+def test_the_score_threshold_is_reached_by_what_equals_it(make_result, make_truth):
+    truth = make_truth([[0, 0, 10, 10], [50, 0, 10, 10]], [0, 0])
+    result = make_result([[0, 0, 10, 10], [50, 0, 10, 10]], [0.5, 0.49], [0, 0])
+    assert confusion_matrix([result], [truth], num_classes=1).tolist() == [[1, 1], [0, 0]]
+    assert confusion_matrix([result], [truth], 1, score_threshold=0.4).tolist() == [[2, 0], [0, 0]]
+
+
+def test_the_closest_pair_goes_first_and_of_equal_ones_the_better_detection(make_result, make_truth):
+    truth = make_truth([[0, 0, 10, 10]], [0])
+    closest_wins = make_result([[0, 0, 10, 8], [0, 0, 10, 10]], [0.9, 0.6], [0, 1])
+    assert confusion_matrix([closest_wins], [truth], num_classes=2).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+    best_wins = make_result([[0, 0, 10, 8], [0, 0, 10, 8]], [0.6, 0.9], [0, 1])
+    assert confusion_matrix([best_wins], [truth], num_classes=2).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_a_crowd_is_neither_missed_nor_made_up(make_result, make_truth):
+    truth = make_truth([[0, 0, 40, 40]], [0], [True])
+    result = make_result([[0, 0, 10, 10], [20, 20, 10, 10]], [0.9, 0.8], [0, 1])
+    assert confusion_matrix([result], [truth], num_classes=2).tolist() == [[0, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
+def test_rows_are_the_objects_and_columns_the_detections_of_any_dataset(random_set):
+    results, truths = random_set(40, num_scores=5)
+    matrix = confusion_matrix(results, truths, num_classes=3, score_threshold=0.0)
+    objects = np.concatenate([truth.labels[~truth.crowd] for truth in truths])
+    assert matrix[:3].sum(axis=1).tolist() == np.bincount(objects, minlength=3).tolist()
+    assert matrix[:, :3].sum() <= sum(len(result.labels) for result in results)
+    assert matrix[3, 3] == 0
+
+
+def test_neither_images_nor_detections_nor_objects_are_needed(make_result, make_truth):
+    nothing, objects = make_truth([], []), make_truth([[0, 0, 9, 9]], [1])
+    assert confusion_matrix([], [], num_classes=1).tolist() == [[0, 0], [0, 0]]
+    none = make_result([], [], [])
+    assert confusion_matrix([none] * 2, [nothing, objects], num_classes=2).tolist() == [[0] * 3, [0, 0, 1], [0] * 3]
 
 
 def counts(split):
@@ -78,7 +152,7 @@ def test_without_objects_there_is_nothing_to_average_over(make_result, make_trut
 
 
 def tell_slowly(result, truth):
-    """Give the kind of each detection, the object that it is about, and which objects were found."""
+    """The kind of each detection, the object that it is about, and which objects were found."""
     objects, true_labels = truth.boxes_xywh[~truth.crowd], truth.labels[~truth.crowd]
     overlaps = box_overlaps(result.boxes_xywh, objects)
     on_crowd = box_overlaps(result.boxes_xywh, truth.boxes_xywh[truth.crowd], crowds=True) >= 0.5
@@ -109,7 +183,7 @@ def tell_slowly(result, truth):
 
 
 def put_right_slowly(result, truth, told, found, kind):
-    """Give the image as it were without errors of a kind, for COCO's own protocol."""
+    """The image as it were without errors of a kind, for COCO's own protocol."""
     boxes, labels, keep = result.boxes_xywh.copy(), result.labels.copy(), np.ones(len(result.scores), dtype=np.bool_)
     solid = np.flatnonzero(~truth.crowd)
     done = set(found)

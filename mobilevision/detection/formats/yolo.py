@@ -1,7 +1,7 @@
-"""YOLO's boxes: a text file for each picture, a line ``class cx cy width height`` for each object.
+"""YOLO's boxes: a text file for each image, a line ``class cx cy width height`` for each object.
 
-The numbers are parts of the picture's sides. A line with the outline of an object, ``class x1 y1 x2 y2 x3 y3 ...``,
-stands for the box around it. A picture without a file, or with an empty one, has no objects. The names of the classes
+The numbers are fractions of the image's sides. A line with the outline of an object, ``class x1 y1 x2 y2 x3 y3 ...``,
+stands for the box around it. An image without a file, or with an empty one, has no objects. The names of the classes
 are in ``data.yaml`` under ``names``, or line by line in ``classes.txt``.
 """
 
@@ -11,37 +11,39 @@ from typing import Any
 
 import yaml
 
-from mobilevision.detection.boxed import BoxedObject, BoxedPicture, pictures_by_stem, read_lines
-from mobilevision.findings import Complain, Finding
+from mobilevision.detection.formats.records import ImageRecord, ObjectRecord, find_by_stem, read_lines
+from mobilevision.findings import Finding, OnFinding
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 CLASS_LIST = "classes.txt"
 
 
-def read_yolo(labels: Path, folder: Path, class_names: tuple[str, ...], complain: Complain) -> list[BoxedPicture]:
-    """Read the label file of each picture in ``folder``.
+def read_yolo(labels: Path, folder: Path, class_names: tuple[str, ...], on_finding: OnFinding) -> list[ImageRecord]:
+    """Read the label file of each image in ``folder``.
 
     Args:
         labels: Folder of the label files.
-        folder: Folder of the pictures, with the same folders in it.
+        folder: Folder of the images, with the same folders in it.
         class_names: By the number in the files.
-        complain: Called for a line that does not say what it should, and for a label file without a picture.
+        on_finding: Called for a line without class or box, and for a label file without an image.
     """
-    pictures = pictures_by_stem(folder)
+    images = find_by_stem(folder)
     lists = {path.relative_to(labels).with_suffix(""): path for path in sorted(labels.rglob("*.txt"))}
-    for stem in [stem for stem in lists if stem not in pictures and str(stem) != Path(CLASS_LIST).stem]:
-        complain(Finding("missing picture", lists[stem], "", f"there is no picture for it in {folder}"))
+    for stem in [stem for stem in lists if stem not in images and str(stem) != Path(CLASS_LIST).stem]:
+        on_finding(Finding("missing image", lists[stem], "", f"there is no image for it in {folder}"))
     found = []
-    for stem, name in pictures.items():
+    for stem, name in images.items():
         source = lists.get(stem, labels / f"{stem}.txt")
         lines = enumerate(read_lines(source) if stem in lists else [], start=1)
-        objects = [_read_line(source, number, line.split(), class_names, complain) for number, line in lines if line]
-        found.append(BoxedPicture(source, name, tuple(filter(None, objects)), relative=True))
+        objects = [
+            _read_line(source, number, line.split(), class_names, on_finding) for number, line in lines if line.strip()
+        ]
+        found.append(ImageRecord(source, name, tuple(filter(None, objects)), relative=True))
     return found
 
 
 def read_yaml(root: Path) -> dict[str, Any]:
-    """Read what ``data.yaml`` says of a set; nothing where there is none.
+    """Read the ``data.yaml`` of a dataset; nothing where there is none.
 
     Raises:
         ValueError: It is not YAML, or not a mapping.
@@ -58,8 +60,18 @@ def read_yaml(root: Path) -> dict[str, Any]:
     return content
 
 
+def read_listed_names(*folders: Path) -> tuple[str, ...]:
+    """Read the lines of the first ``classes.txt``; nothing where there is none.
+
+    Raises:
+        ValueError: It is not text.
+    """
+    path = next((folder / CLASS_LIST for folder in folders if (folder / CLASS_LIST).is_file()), None)
+    return () if path is None else tuple(line.strip() for line in read_lines(path) if line.strip())
+
+
 def read_names(root: Path, labels: Path) -> tuple[str, ...]:
-    """Find the names of the classes.
+    """Read the names of the classes.
 
     Raises:
         FileNotFoundError: Neither ``data.yaml`` nor ``classes.txt`` names them.
@@ -79,16 +91,15 @@ def read_names(root: Path, labels: Path) -> tuple[str, ...]:
         return tuple(str(name) for name in names)
     if names is not None:
         raise ValueError(f"{root}: names in data.yaml must be a list or a mapping, got {type(names).__name__}")
-    lists = [folder / CLASS_LIST for folder in (root, labels, *labels.parents) if folder.is_relative_to(root)]
-    for path in lists:
-        if path.is_file():
-            return tuple(line.strip() for line in read_lines(path) if line.strip())
-    raise FileNotFoundError(f"{root} does not name its classes: expected names in data.yaml, or {CLASS_LIST}")
+    listed = read_listed_names(*(folder for folder in (root, labels, *labels.parents) if folder.is_relative_to(root)))
+    if not listed:
+        raise FileNotFoundError(f"{root} does not name its classes: expected names in data.yaml, or {CLASS_LIST}")
+    return listed
 
 
 def _read_line(
-    path: Path, number: int, fields: list[str], class_names: tuple[str, ...], complain: Complain
-) -> BoxedObject | None:
+    path: Path, number: int, fields: list[str], class_names: tuple[str, ...], on_finding: OnFinding
+) -> ObjectRecord | None:
     place, text = f"line {number}", " ".join(fields)
     try:
         label, numbers = float(fields[0]), [float(field) for field in fields[1:]]
@@ -97,11 +108,11 @@ def _read_line(
     is_box, is_outline = len(numbers) == 4, len(numbers) >= 6 and len(numbers) % 2 == 0
     if not label.is_integer() or not (is_box or is_outline) or not all(map(math.isfinite, numbers)):
         text = f"a line must be 'class cx cy width height' in numbers, got {text[:100]!r}"
-        complain(Finding("unreadable annotation", path, place, text))
+        on_finding(Finding("unreadable annotation", path, place, text))
         return None
     if not 0 <= label < len(class_names):
         text = f"class must be from 0 to {len(class_names) - 1}, got {int(label)}"
-        complain(Finding("unknown class", path, place, text))
+        on_finding(Finding("unknown class", path, place, text))
         return None
     if is_box:
         x, y, width, height = numbers
@@ -109,4 +120,4 @@ def _read_line(
     else:
         xs, ys = numbers[::2], numbers[1::2]
         corners = (min(xs), min(ys), max(xs), max(ys))
-    return BoxedObject(place, corners, class_names[int(label)])
+    return ObjectRecord(place, corners, class_names[int(label)])

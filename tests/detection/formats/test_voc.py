@@ -1,7 +1,7 @@
 import pytest
 
-from mobilevision.detection.voc_xml import read_voc
-from mobilevision.findings import refuse
+from mobilevision.detection.formats.voc import read_voc
+from mobilevision.findings import raise_finding
 
 OBJECT = (
     "<object><name>kite</name>{difficult}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
@@ -14,9 +14,9 @@ BOMB = (
 FILE_READER = '<!DOCTYPE x [<!ENTITY secret SYSTEM "file:///etc/hostname">]><annotation><filename>&secret;</filename></annotation>'
 
 
-def read(folder, text, complain=refuse):
+def read(folder, text, on_finding=raise_finding):
     (folder / "a.xml").write_text(text)
-    return read_voc(folder, folder, complain)
+    return read_voc(folder, folder, on_finding)
 
 
 def annotation(*corners, difficult="", size="<size><width>500</width><height>300</height></size>"):
@@ -26,7 +26,7 @@ def annotation(*corners, difficult="", size="<size><width>500</width><height>300
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        # The whole picture, and its first pixel.
+        # The whole image, and its first pixel.
         ((1, 1, 500, 300), (0, 0, 500, 300)),
         ((1, 1, 1, 1), (0, 0, 1, 1)),
         ((48, 240, 195, 371), (47, 239, 195, 371)),
@@ -37,50 +37,50 @@ def annotation(*corners, difficult="", size="<size><width>500</width><height>300
     ],
 )
 def test_coordinates_count_from_one(tmp_path, written, expected):
-    (picture,) = read(tmp_path, annotation(*written))
-    assert picture.objects[0].corners == pytest.approx(expected)
-    assert picture.size == (300, 500)
+    (image,) = read(tmp_path, annotation(*written))
+    assert image.objects[0].corners == pytest.approx(expected)
+    assert image.size == (300, 500)
 
 
 @pytest.mark.parametrize(
     ("text", "ignored"), [("", False), ("<difficult>0</difficult>", False), ("<difficult>1</difficult>", True)]
 )
 def test_difficult_objects_are_ignored(tmp_path, text, ignored):
-    (picture,) = read(tmp_path, annotation(1, 1, 5, 5, difficult=text))
-    assert picture.objects[0].ignored is ignored
+    (image,) = read(tmp_path, annotation(1, 1, 5, 5, difficult=text))
+    assert image.objects[0].ignored is ignored
 
 
 @pytest.mark.parametrize(
     "size", ["", "<size><width>0</width><height>0</height></size>", "<size><width>x</width></size>"]
 )
-def test_a_missing_size_is_left_to_the_pictures_own_file(tmp_path, size):
-    (picture,) = read(tmp_path, annotation(1, 1, 5, 5, size=size))
-    assert picture.size is None
+def test_a_missing_size_is_left_to_the_images_own_file(tmp_path, size):
+    (image,) = read(tmp_path, annotation(1, 1, 5, 5, size=size))
+    assert image.size is None
 
 
-def test_a_picture_has_the_name_of_its_xml_file_or_the_one_that_stands_in_it(tmp_path):
+def test_an_image_has_the_name_of_its_xml_file_or_the_one_written_in_it(tmp_path):
     text = "<annotation><filename>C.JPG</filename></annotation>"
-    assert [picture.name for picture in read(tmp_path, text)] == ["C.JPG"]
+    assert [image.name for image in read(tmp_path, text)] == ["C.JPG"]
     (tmp_path / "a.JPEG").touch()
-    assert [picture.name for picture in read(tmp_path, text)] == ["a.JPEG"]
+    assert [image.name for image in read(tmp_path, text)] == ["a.JPEG"]
 
 
 def test_an_object_keeps_its_parts_out(tmp_path):
     part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
-    (picture,) = read(tmp_path, annotation(1, 1, 5, 5).replace("</object>", f"{part}</object>"))
-    assert [(thing.label, thing.corners) for thing in picture.objects] == [("kite", (0, 0, 5, 5))]
+    (image,) = read(tmp_path, annotation(1, 1, 5, 5).replace("</object>", f"{part}</object>"))
+    assert [(thing.label, thing.corners) for thing in image.objects] == [("kite", (0, 0, 5, 5))]
 
 
 @pytest.mark.parametrize("text", [BOMB, FILE_READER])
 def test_entities_are_not_expanded(tmp_path, text):
-    with pytest.raises(ValueError, match=r"a\.xml: is not the XML of a picture: a DOCTYPE is not allowed"):
+    with pytest.raises(ValueError, match=r"a\.xml: is not the XML of an image: a DOCTYPE is not allowed"):
         read(tmp_path, text)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no xml", r"a\.xml: is not the XML of a picture: syntax error: line 1"),
+        ("no xml", r"a\.xml: is not the XML of an image: syntax error: line 1"),
         ("<annotation>&lol;</annotation>", "undefined entity"),
         (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got wide"),
         (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got nan"),
@@ -93,18 +93,18 @@ def test_what_is_wrong_is_named_with_file_and_object_and_the_rest_goes_on(tmp_pa
         read(tmp_path, text)
     assert "\n" not in str(refusal.value)
     (tmp_path / "b.xml").write_text(annotation(1, 1, 5, 5))
-    complaints = []
-    assert len(read(tmp_path, text, complaints.append)[-1].objects) == 1
-    assert [finding.kind for finding in complaints] == ["unreadable annotation"]
+    findings = []
+    assert len(read(tmp_path, text, findings.append)[-1].objects) == 1
+    assert [finding.kind for finding in findings] == ["unreadable annotation"]
 
 
-def test_a_list_names_its_pictures_and_a_missing_xml_file_is_named(voc):
+def test_a_list_names_its_images_and_a_missing_xml_file_is_named(voc):
     path = voc / "ImageSets/Main/kite_val.txt"
     path.write_text("000000000007 -1\n\n000000000003.png  1\n")
-    found = read_voc(path, voc / "JPEGImages", refuse)
-    assert [picture.name for picture in found] == ["000000000007.png", "000000000003.png"]
+    found = read_voc(path, voc / "JPEGImages", raise_finding)
+    assert [image.name for image in found] == ["000000000007.png", "000000000003.png"]
     path.write_text("8\n")
     with pytest.raises(ValueError, match=r"Annotations/8\.xml: not found"):
-        read_voc(path, voc / "JPEGImages", refuse)
+        read_voc(path, voc / "JPEGImages", raise_finding)
     with pytest.raises(FileNotFoundError, match=r"gone\.txt not found"):
-        read_voc(voc / "gone.txt", voc, refuse)
+        read_voc(voc / "gone.txt", voc, raise_finding)

@@ -1,0 +1,229 @@
+"""Images with boxes: the files of a dataset, which of its boxes can be trained on, and its samples."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+from torch.utils.data import Dataset
+from torchmetrics.utilities import rank_zero_warn
+
+from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.coco import read_annotations
+from mobilevision.detection.preprocess import LabeledImage, TransformedImage, preprocess_labeled
+from mobilevision.detection.types import Sample, Truth
+from mobilevision.head import Preprocess
+from mobilevision.images import read_image
+from mobilevision.training.loader import SampleKey, sample_seed
+
+MIN_TRAINED_SIDE = 1.0
+"""Boxes that are thinner than this many pixels of the file are not trained on."""
+
+Augment = Callable[[LabeledImage, int], TransformedImage]
+"""An image with boxes and a seed in; the network's pixels and the boxes in these out."""
+
+
+class AnnotatedImage(NamedTuple):
+    """The file of one image and its objects.
+
+    Attributes:
+        path: The file.
+        size: Height and width, in pixels.
+        boxes: Those to train on, xyxy in pixels of the file, clipped to it; no crowds.
+        labels: Their classes from 0.
+        truth: All annotations as they are, to evaluate against.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    boxes: Float32[np.ndarray, "N 4"]
+    labels: Int64[np.ndarray, " N"]
+    truth: Truth
+
+
+class AnnotatedImages:
+    """The files of a dataset and their objects, in ascending order of the images' ids; some images have no objects.
+
+    Args:
+        annotations: Of all images, with their names and sizes.
+        folder: Where the images are.
+        trained: Which annotations can be trained on.
+        kept: The images to have, as places in ``annotations``; all of them where None.
+    """
+
+    def __init__(
+        self,
+        annotations: CocoAnnotations,
+        folder: Path,
+        trained: Bool[np.ndarray, " N"],
+        kept: Sequence[int] | None = None,
+    ) -> None:
+        self.annotations = annotations
+        self.folder = folder
+        self.trained = trained
+        self.kept = range(len(annotations.images)) if kept is None else kept
+        self.sizes = annotations.sizes
+        self.corners = annotations.clip_boxes()
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, position: int) -> AnnotatedImage:
+        """Return one image by its place in the dataset."""
+        index = self.kept[position]
+        rows = np.arange(self.annotations.starts[index], self.annotations.starts[index + 1])
+        rows = rows[self.trained[rows]]
+        height, width = self.sizes[index]
+        return AnnotatedImage(
+            path=self._path(index),
+            size=(int(height), int(width)),
+            boxes=self.corners[rows].astype(np.float32),
+            labels=self.annotations.labels[rows],
+            truth=self.annotations.truth(index),
+        )
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in the dataset's order."""
+        return [self._path(index) for index in self.kept]
+
+    def only(self, paths: Sequence[Path]) -> "AnnotatedImages":
+        """Return the images whose files are among ``paths``."""
+        wanted = set(paths)
+        kept = [index for index in self.kept if self._path(index) in wanted]
+        return AnnotatedImages(self.annotations, self.folder, self.trained, kept)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / str(self.annotations.images[index]["file_name"])
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Images with boxes, read and transformed when they are asked for.
+
+    Args:
+        images: The files and their objects.
+        preprocess: The evaluation transform.
+        augment: The training augmentation; None for a dataset to evaluate on.
+        seed: With epoch and place it decides the randomness of each training sample.
+    """
+
+    def __init__(
+        self, images: AnnotatedImages, preprocess: Preprocess, augment: Augment | None = None, seed: int = 0
+    ) -> None:
+        self.images = images
+        self.preprocess = preprocess
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def path(self, position: int) -> Path:
+        """Return the file of one image."""
+        return self.images[position].path
+
+    def __getitem__(self, key: int | SampleKey) -> Sample:
+        """Return one sample: by a plain place as in evaluation, by a key with the augmentation of its epoch, if any.
+
+        Raises:
+            IndexError: There is no such image.
+            ValueError: The image does not decode, or has another size than its annotation.
+        """
+        if isinstance(key, SampleKey) and self.augment is not None:
+            transformed = self.augment(self.read(key.sample), sample_seed(self.seed, key))
+            return self.describe(key.sample, transformed)
+        position = range(len(self))[key.sample if isinstance(key, SampleKey) else key]
+        return self.describe(position, preprocess_labeled(self.read(position), self.preprocess))
+
+    def read(self, position: int) -> LabeledImage:
+        """Read one image as it is.
+
+        Raises:
+            ValueError: The image does not decode, or has another size than its annotation.
+        """
+        entry = self.images[position]
+        image = read_image(entry.path)
+        (height, width), (stated_height, stated_width) = image.shape[:2], entry.size
+        if (height, width) != entry.size:
+            raise ValueError(
+                f"{entry.path} is {width}x{height} pixels, its annotation says {stated_width}x{stated_height}"
+            )
+        return LabeledImage(image, entry.boxes, entry.labels)
+
+    def describe(self, position: int, transformed: TransformedImage) -> Sample:
+        """Return the sample of a transformed image: with the size of its file and its annotations."""
+        entry = self.images[position]
+        return Sample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
+
+
+def read_coco(path: Path, folder: Path) -> AnnotatedImages:
+    """Read a COCO annotation file and find its images in ``folder``.
+
+    Raises:
+        FileNotFoundError: The annotation file or an image is missing.
+        ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
+    """
+    return find_annotated(read_annotations(path, need_images=True), folder)
+
+
+def find_annotated(
+    annotations: CocoAnnotations, folder: Path, *, classes: Sequence[str] | None = None, skip_broken: bool = False
+) -> AnnotatedImages:
+    """Find the images of annotations, and the boxes to train on.
+
+    A box of no size, or less than half inside its image, is broken: an error, or left out and counted if
+    ``skip_broken``. A box that reaches out of its image less far is clipped. A thinner one than a pixel is evaluated
+    but not trained on, which a warning says.
+
+    Args:
+        annotations: Of all images, with their names and sizes.
+        folder: Where the images are.
+        classes: The categories to keep, by name; all of them where None.
+        skip_broken: Go on without broken boxes, and do not look for the files of the images.
+
+    Raises:
+        FileNotFoundError: An image is missing.
+        ValueError: There is no such class, or a box is broken; the message names image and annotation.
+    """
+    path = annotations.path
+    if classes is not None:
+        annotations = annotations.of_classes(classes)
+    if not skip_broken:
+        _check_files(path, folder, [image["file_name"] for image in annotations.images])
+    broken = annotations.find_broken()
+    if broken.any():
+        first = f"{path}: {_describe_box(annotations, int(np.argmax(broken)))}"
+        if not skip_broken:
+            raise ValueError(f"{first}; broken boxes: {broken.sum()}; data.skip_broken leaves them out")
+        rank_zero_warn(f"left out {broken.sum()} of {len(broken)} boxes as broken, first {first}")
+        annotations = annotations.without(broken)
+    thin = find_thin(annotations)
+    if thin.any():
+        rank_zero_warn(f"{path}: {thin.sum()} boxes are thinner than a pixel and not trained on")
+    return AnnotatedImages(annotations, folder, ~thin & ~annotations.crowd)
+
+
+def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
+    """Return which boxes are, within their image, thinner than ``MIN_TRAINED_SIDE``."""
+    corners = annotations.clip_boxes()
+    thin: Bool[np.ndarray, " N"] = (corners[:, 2:] - corners[:, :2]).min(axis=1) < MIN_TRAINED_SIDE
+    return thin
+
+
+def _check_files(path: Path, folder: Path, names: list[str]) -> None:
+    # One listing: asking for each of 118 287 files takes minutes on a network drive.
+    present = {file.name for file in folder.iterdir()}
+    missing = [name for name in names if name not in present and not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {len(missing)} of the {len(names)} images that {path} names, first "
+            f"{', '.join(missing[:3])}"
+        )
+
+
+def _describe_box(annotations: CocoAnnotations, row: int) -> str:
+    image = annotations.images[annotations.owners[row]]
+    box = annotations.boxes_xywh[row].tolist()
+    fault = "has no size" if min(box[2:]) <= 0 else f"lies outside its image of {image['width']}x{image['height']}"
+    return f"box {box} (x, y, width, height) of annotation {annotations.ids[row]}, image {image['id']}, {fault}"

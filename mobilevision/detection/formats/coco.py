@@ -1,0 +1,242 @@
+"""COCO's JSON files of annotations."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from mobilevision.detection.formats.annotations import CocoAnnotations, Row, to_starts
+from mobilevision.findings import Finding, OnFinding, raise_finding
+
+FARTHEST = 1e9
+"""No box reaches beyond this many pixels; a larger number is not one of pixels."""
+
+Fault = tuple[str, str]
+"""The kind of a finding and its message."""
+
+
+def read_annotations(
+    path: str | Path, *, need_images: bool = False, on_finding: OnFinding = raise_finding
+) -> CocoAnnotations:
+    """Read a COCO annotation file with any categories.
+
+    Evaluation needs the ids of images and categories, and image, category and bbox of annotations only.
+
+    Args:
+        path: The file.
+        need_images: Whether every image must have a file name and a size.
+        on_finding: Called for every image, category and annotation that contradicts the format or the file itself. The
+            default stops at the first one; if it returns, they are left out one by one. Of two images or categories
+            of one id the first stays.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON, or one of its lists is missing; the message names the file.
+    """
+    return annotations_of(Path(path), read_json(Path(path)), need_images=need_images, on_finding=on_finding)
+
+
+def annotations_of(
+    path: Path, data: Any, *, need_images: bool = False, on_finding: OnFinding = raise_finding
+) -> CocoAnnotations:
+    """Return the content of a COCO file as columns.
+
+    Args:
+        path: The file, for messages.
+        data: Its content.
+        need_images: Whether every image must have a file name and a size.
+        on_finding: Called for everything that is wrong, see :func:`read_annotations`.
+
+    Raises:
+        ValueError: One of its lists is missing.
+    """
+    find_fault = _find_image_fault if need_images else _find_no_fault
+    images = _sort_by_id(path, "image", rows_of(path, data, "images"), find_fault, on_finding)
+    categories = _sort_by_id(path, "category", rows_of(path, data, "categories"), _find_no_fault, on_finding)
+    places, labels = ({row["id"]: place for place, row in enumerate(rows)} for rows in (images, categories))
+    rows = rows_of(path, data, "annotations")
+    kept: Sequence[int] = range(len(rows))
+    columns = _read_columns(rows, places, labels)
+    if columns is None:
+        # Only here is every row looked at by itself: a large file without faults is read in a few steps.
+        kept = _find_good(path, "annotation", rows, partial(_find_annotation_fault, places, labels), on_finding)
+        rows = [rows[place] for place in kept]
+        columns = _read_columns(rows, places, labels)
+        assert columns is not None
+    order = np.argsort(columns.owners, kind="stable")
+    ordered = [(kept[place], rows[place]) for place in order.tolist()]
+    return CocoAnnotations(
+        path=path,
+        images=images,
+        categories=categories,
+        starts=to_starts(np.bincount(columns.owners, minlength=len(images))),
+        ids=[row.get("id", f"at place {place}") for place, row in ordered],
+        boxes_xywh=columns.boxes_xywh[order],
+        labels=columns.labels[order],
+        crowd=np.array([bool(row.get("iscrowd")) for _, row in ordered], dtype=np.bool_),
+        areas=columns.areas[order],
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON without outlines, which are most of a COCO file and of no use for boxes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found")
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.load(file, object_hook=_without_outline)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def rows_of(path: Path, data: Any, key: str) -> list[Row]:
+    """Return one of the lists of a COCO file.
+
+    Raises:
+        ValueError: There is none, or not one of objects.
+    """
+    rows = data.get(key) if isinstance(data, dict) else None
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return rows
+    if key == "annotations" and rows is None:
+        raise ValueError(
+            f"{path} has no boxes: {key!r} is missing, as in the image_info files of COCO, whose boxes are not public"
+        )
+    raise ValueError(
+        f"{path} is not a COCO annotation file: {key!r} is missing; expected an object with lists of objects under "
+        "'images', 'annotations' and 'categories'"
+    )
+
+
+def number_column(
+    path: Path, rows: Sequence[Row], key: str, shape: tuple[int, ...] = ()
+) -> Float64[np.ndarray, "N ..."]:
+    """Return finite numbers of one shape from every row.
+
+    Raises:
+        ValueError: A row has none, or something else; the message names the file and the row.
+    """
+    if (numbers := _to_finite([row.get(key) for row in rows], (len(rows), *shape))) is not None:
+        return numbers
+    row = next(row for row in rows if _to_finite(row.get(key), shape) is None)
+    wanted = f"{shape[0]} finite numbers" if shape else "a finite number"
+    text = json.dumps(row, default=str)
+    text = text if len(text) <= 100 else f"{text[:100]}..."
+    raise ValueError(f"{path}: {key} must be {wanted}, got {row.get(key)} in {text}")
+
+
+def to_number(value: Any) -> float:
+    """Return a finite number, or NaN for anything else.
+
+    >>> to_number("2.5"), to_number("inf"), to_number(None)
+    (2.5, nan, nan)
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+class _Columns(NamedTuple):
+    owners: Int64[np.ndarray, " N"]
+    labels: Int64[np.ndarray, " N"]
+    boxes_xywh: Float64[np.ndarray, "N 4"]
+    areas: Float64[np.ndarray, " N"]
+
+
+def _read_columns(rows: Sequence[Row], places: Mapping[int, int], labels: Mapping[int, int]) -> _Columns | None:
+    """Return the columns of all rows at once; None where a row is faulty."""
+    try:
+        owners = np.array([places[row["image_id"]] for row in rows], dtype=np.int64)
+        classes = np.array([labels[row["category_id"]] for row in rows], dtype=np.int64)
+    except (KeyError, TypeError):
+        return None
+    boxes = _to_finite([row.get("bbox") for row in rows], (len(rows), 4))
+    if boxes is None or np.abs(boxes).max(initial=0) > FARTHEST:
+        return None
+    box_areas = np.maximum(boxes[:, 2] * boxes[:, 3], 0).tolist()
+    areas = _to_finite([row.get("area", area) for row, area in zip(rows, box_areas, strict=True)], (len(rows),))
+    return None if areas is None or areas.min(initial=0) < 0 else _Columns(owners, classes, boxes, areas)
+
+
+def _to_finite(values: Any, shape: tuple[int, ...]) -> Float64[np.ndarray, "..."] | None:
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    # An empty list has no second axis.
+    numbers = numbers.reshape(shape) if not numbers.size and 0 in shape else numbers
+    return numbers if numbers.shape == shape and np.isfinite(numbers).all() else None
+
+
+def _sort_by_id(
+    path: Path, kind: str, rows: Sequence[Row], find_fault: Callable[[Row], Fault | None], on_finding: OnFinding
+) -> tuple[Row, ...]:
+    seen: set[int] = set()
+
+    def find_any_fault(row: Row) -> Fault | None:
+        number = row.get("id")
+        if not isinstance(number, int):
+            return "unreadable annotation", f"id must be an integer, got {number}"
+        if number in seen:
+            return "duplicate id", f"there are several with the id {number}"
+        seen.add(number)
+        return find_fault(row)
+
+    good = _find_good(path, kind, rows, find_any_fault, on_finding)
+    return tuple(sorted((rows[place] for place in good), key=lambda row: row["id"]))
+
+
+def _find_good(
+    path: Path, kind: str, rows: Sequence[Row], find_fault: Callable[[Row], Fault | None], on_finding: OnFinding
+) -> list[int]:
+    good = []
+    for place, row in enumerate(rows):
+        fault = find_fault(row)
+        if fault is None:
+            good.append(place)
+        else:
+            on_finding(Finding(fault[0], path, f"{kind} {row.get('id', f'at place {place}')}", fault[1]))
+    return good
+
+
+def _find_no_fault(row: Row) -> Fault | None:
+    return None
+
+
+def _find_image_fault(row: Row) -> Fault | None:
+    if not isinstance(row.get("file_name"), str):
+        return "unreadable annotation", f"file_name must be text, got {row.get('file_name')}"
+    width, height = row.get("width"), row.get("height")
+    if to_number(width) >= 1 and to_number(height) >= 1:
+        return None
+    return "unreadable annotation", f"width and height must be at least 1, got {width} and {height}"
+
+
+def _find_annotation_fault(places: Mapping[int, int], labels: Mapping[int, int], row: Row) -> Fault | None:
+    for key, known, kind in (("image_id", places, "unknown image"), ("category_id", labels, "unknown class")):
+        value = row.get(key)
+        if isinstance(value, list | dict) or value not in known:
+            return kind, f"there is no {key} {value}"
+    box, area = row.get("bbox"), row.get("area", 0)
+    if not isinstance(box, list) or len(box) != 4 or not all(abs(to_number(number)) <= FARTHEST for number in box):
+        return "unreadable annotation", f"bbox must be 4 finite numbers of pixels, got {box}"
+    if not to_number(area) >= 0:
+        return "unreadable annotation", f"area must be a finite number and not negative, got {area}"
+    return None
+
+
+def _without_outline(record: dict[str, Any]) -> dict[str, Any]:
+    record.pop("segmentation", None)
+    return record

@@ -1,0 +1,154 @@
+"""Images with boxes and class names, as text formats have them, and their numbering as COCO has it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.coco import FARTHEST, annotations_of
+from mobilevision.findings import Finding, OnFinding
+from mobilevision.images import IMAGE_SUFFIXES, find_images, read_size
+
+NUM_THREADS = 8
+
+
+class ObjectRecord(NamedTuple):
+    """One object of an image.
+
+    Attributes:
+        place: Where in its file: ``line 3``, ``object 2``.
+        corners: xyxy, in pixels of the image, or in fractions of its sides where the format has them so.
+        label: The name of its class.
+        ignored: Whether a detection of it is neither right nor wrong, and nothing is trained on it.
+    """
+
+    place: str
+    corners: tuple[float, float, float, float]
+    label: str
+    ignored: bool = False
+
+
+class ImageRecord(NamedTuple):
+    """One image and its objects.
+
+    Attributes:
+        source: The file that describes it.
+        name: The image, relative to the folder of images.
+        objects: The objects on it.
+        size: Height and width in pixels; None where the format does not have it.
+        relative: Whether the corners are fractions of the image's sides.
+    """
+
+    source: Path
+    name: str
+    objects: tuple[ObjectRecord, ...]
+    size: tuple[int, int] | None = None
+    relative: bool = False
+
+
+def class_names_in(records: Iterable[ImageRecord]) -> tuple[str, ...]:
+    """Return the classes of all objects, sorted."""
+    return tuple(sorted({thing.label for record in records for thing in record.objects}))
+
+
+def number_records(
+    path: Path, folder: Path, records: Sequence[ImageRecord], class_names: Sequence[str], on_finding: OnFinding
+) -> CocoAnnotations:
+    """Return records as annotations: images count from 1 in the order of their names, classes from 0.
+
+    Args:
+        path: The name of the dataset in messages.
+        folder: Where the images are; the size of those that come without is read from their files.
+        records: All images.
+        class_names: All classes, in the order of their labels.
+        on_finding: Called for images without a size, for objects of no class, and where an image comes twice.
+    """
+    known: dict[str, ImageRecord] = {}
+    for record in records:
+        if record.name in known:
+            on_finding(Finding("duplicate id", record.source, "", f"{record.name} is already in the dataset"))
+        known.setdefault(record.name, record)
+    names = sorted(known)
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        sizes = list(pool.map(partial(_find_size, folder), (known[name] for name in names)))
+    labels = {name: label for label, name in enumerate(class_names)}
+    images, annotations = [], []
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
+        if isinstance(size, Finding):
+            on_finding(size)
+            continue
+        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
+        for thing in known[name].objects:
+            row = _to_row(known[name], thing, size, labels)
+            if isinstance(row, Finding):
+                on_finding(row)
+            else:
+                annotations.append({"image_id": number, **row})
+    categories = [{"id": label, "name": name} for name, label in labels.items()]
+    return annotations_of(path, {"images": images, "annotations": annotations, "categories": categories})
+
+
+def find_by_stem(folder: Path) -> dict[Path, str]:
+    """Return the images in ``folder`` and below: path without suffix to path, both relative to the folder."""
+    found = (path.relative_to(folder) for path in find_images(folder))
+    return {path.with_suffix(""): str(path) for path in found}
+
+
+def without_image_suffix(name: str) -> Path:
+    """Return a name without the suffix of an image; anything else that looks like a suffix stays.
+
+    >>> str(without_image_suffix("a.b.jpg")), str(without_image_suffix("a.b"))
+    ('a.b', 'a.b')
+    """
+    path = Path(name)
+    return path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text file line by line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found")
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8: {error}") from error
+
+
+def _to_row(
+    record: ImageRecord, thing: ObjectRecord, size: tuple[int, int], labels: Mapping[str, int]
+) -> dict[str, Any] | Finding:
+    if thing.label not in labels:
+        text = f"there is no class {thing.label!r}, only {', '.join(labels)}"
+        return Finding("unknown class", record.source, thing.place, text)
+    height, width = size if record.relative else (1, 1)
+    left, top, right, bottom = thing.corners
+    left, top, right, bottom = left * width, top * height, right * width, bottom * height
+    box = [left, top, right - left, bottom - top]
+    if not all(abs(number) <= FARTHEST for number in box):
+        text = f"corners must be pixels of an image, got {', '.join(map(str, thing.corners))}"
+        return Finding("unreadable annotation", record.source, thing.place, text)
+    return {
+        "id": f"{record.source.name}: {thing.place}",
+        "category_id": labels[thing.label],
+        "bbox": box,
+        "iscrowd": int(thing.ignored),
+    }
+
+
+def _find_size(folder: Path, record: ImageRecord) -> tuple[int, int] | Finding:
+    path = folder / record.name
+    if record.size is not None:
+        return record.size
+    try:
+        return read_size(path)
+    except FileNotFoundError:
+        return Finding("missing image", path, "", f"not found, {record.source} names it")
+    except (OSError, ValueError) as error:
+        return Finding("undecodable", path, "", str(error).removeprefix(f"{path} "))

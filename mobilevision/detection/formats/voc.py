@@ -1,0 +1,105 @@
+"""Pascal VOC's boxes: an XML file for each image.
+
+The corners of the files are whole pixels that count from 1 and belong to the object: ``xmin`` 1 is the left edge of the
+image, ``xmax`` 500 the right edge of one 500 wide. A 0, which other programs write, is read as a 1. Objects that are
+``difficult`` are not trained on, and a detection of one is neither right nor wrong, as in VOC's own protocol; they are
+treated as COCO's crowds, whose overlap is measured over the detection's own area.
+"""
+
+import math
+from pathlib import Path
+from typing import NoReturn
+from xml.etree import ElementTree
+
+from mobilevision.detection.formats.coco import to_number
+from mobilevision.detection.formats.records import (
+    ImageRecord,
+    ObjectRecord,
+    find_by_stem,
+    read_lines,
+    without_image_suffix,
+)
+from mobilevision.findings import Finding, OnFinding
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class _PlainTree(ElementTree.TreeBuilder):
+    """A tree without a document type, the only place where entities that grow without end can be declared."""
+
+    def doctype(self, *_: object) -> NoReturn:
+        raise ValueError("a DOCTYPE is not allowed")
+
+
+def read_voc(annotations: Path, folder: Path, on_finding: OnFinding) -> list[ImageRecord]:
+    """Read the XML files of a folder, or of those images that a list names.
+
+    Args:
+        annotations: A folder of XML files, or a list with a name in each line, as ``ImageSets/Main/train.txt``, whose
+            XML files are in the ``Annotations`` next above it.
+        folder: Where the images are. An image has the name of its XML file, or else the one that is written in it.
+        on_finding: Called for a file that is not the XML of an image, and for an object without class or corners.
+
+    Raises:
+        FileNotFoundError: There is no such list.
+    """
+    if annotations.is_dir():
+        paths = sorted(annotations.rglob("*.xml"))
+        stems = [path.relative_to(annotations).with_suffix("") for path in paths]
+    else:
+        # The lists of one class have a second column.
+        stems = [without_image_suffix(line.split()[0]) for line in read_lines(annotations) if line.strip()]
+        paths = [_find_xml_folder(annotations) / f"{stem}.xml" for stem in stems]
+    images = find_by_stem(folder)
+    found = []
+    for path, stem in zip(paths, stems, strict=True):
+        record = _read_file(path, on_finding)
+        if record is not None:
+            found.append(record._replace(name=images.get(stem, record.name or f"{stem}.jpg")))
+    return found
+
+
+def _find_xml_folder(path: Path) -> Path:
+    folders = [parent / "Annotations" for parent in path.parents[:3]]
+    return next((folder for folder in folders if folder.is_dir()), folders[-1])
+
+
+def _read_file(path: Path, on_finding: OnFinding) -> ImageRecord | None:
+    try:
+        # No document type: nothing to expand, nothing to fetch.
+        tree = ElementTree.fromstring(path.read_bytes(), parser=ElementTree.XMLParser(target=_PlainTree()))  # noqa: S314
+    except FileNotFoundError:
+        on_finding(Finding("unreadable annotation", path, "", "not found"))
+        return None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        on_finding(Finding("unreadable annotation", path, "", f"is not the XML of an image: {error}"))
+        return None
+    objects = []
+    for number, element in enumerate(tree.findall("object"), start=1):
+        try:
+            objects.append(_read_object(element, f"object {number}"))
+        except ValueError as error:
+            on_finding(Finding("unreadable annotation", path, f"object {number}", str(error)))
+    height, width = (to_number(tree.findtext(f"size/{side}")) for side in ("height", "width"))
+    size = (int(height), int(width)) if height >= 1 and width >= 1 else None
+    return ImageRecord(path, tree.findtext("filename", "").strip(), tuple(objects), size)
+
+
+def _read_object(element: ElementTree.Element, place: str) -> ObjectRecord:
+    label = element.findtext("name", "").strip()
+    if not label:
+        raise ValueError("name must be that of a class, got none")
+    numbers = []
+    for corner in CORNERS:
+        text = element.findtext(f"bndbox/{corner}")
+        number = to_number(text)
+        if math.isnan(number):
+            raise ValueError(f"{corner} must be a finite number, got {text}")
+        numbers.append(number)
+    left, top, right, bottom = numbers
+    corners = (_from_zero(left), _from_zero(top), right, bottom)
+    return ObjectRecord(place, corners, label, element.findtext("difficult", "0").strip() == "1")
+
+
+def _from_zero(low: float) -> float:
+    return 0.0 if 0 <= low < 1 else low - 1
