@@ -48,7 +48,7 @@ def test_a_background_is_where_the_caller_states_it(source, background, kept):
 def test_a_background_of_no_classifier_is_refused(source, tmp_path):
     save_weights(ssdlite_mobilenet_v2(2, width_mult=0.35, input_size=64), tmp_path / "detector.safetensors")
 
-    with pytest.raises(ValueError, match="background must be first, last or none, .* got first for detection"):
+    with pytest.raises(ValueError, match=r"background must be first, last or none, .* got first for detection"):
         import_network(tmp_path / "detector.safetensors", background="first")
     with pytest.raises(ValueError, match="got middle for classification"):
         import_network(source, background="middle")
@@ -76,7 +76,7 @@ def test_names_for_several_heads_are_refused(tmp_path):
     save_weights(get_model("multitask_mobilenet_v2", heads=heads, width_mult=0.35), tmp_path / "joint.safetensors")
 
     with pytest.raises(
-        ValueError, match="class_names must be those of one head, .* holds classification, segmentation"
+        ValueError, match=r"class_names must be those of one head, .* holds classification, segmentation"
     ):
         import_network(tmp_path / "joint.safetensors", class_names=["cat", "dog"])
 

@@ -118,7 +118,10 @@ def rename(parts: Parts, names: Callable[[Where], tuple[str, str]]) -> StateDict
 
 
 def prefixed(prefix: str, module: nn.Module) -> StateDict:
-    return {f"{prefix}.{name}": tensor.clone(memory_format=torch.contiguous_format) for name, tensor in module.state_dict().items()}
+    return {
+        f"{prefix}.{name}": tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def rename_to_timm(network: Network) -> StateDict:
@@ -132,7 +135,9 @@ def rename_to_huggingface(network: Network) -> StateDict:
     branches = [(Where(part), getattr(network.head, part)) for part in names]
     head = rename(
         [(where, branch.conv, branch.norm) for where, branch in branches],
-        lambda where: tuple(f"segmentation_head.{names[where.part]}.{kind}" for kind in ("convolution", "normalization")),
+        lambda where: tuple(
+            f"segmentation_head.{names[where.part]}.{kind}" for kind in ("convolution", "normalization")
+        ),
     )
     logits = prefixed("segmentation_head.classifier.convolution", network.head.logits)
     return rename(walk_backbone(network.backbone), huggingface_names) | head | logits

@@ -126,7 +126,9 @@ def test_a_file_of_another_class_count_is_refused(publish, state_dicts):
         tensors[name] = tensors[name][:3]
     publish(tensors)
 
-    with pytest.raises(ValueError, match="tiny must be for classification of 5 .*, its file is for classification of 3"):
+    with pytest.raises(
+        ValueError, match=r"tiny must be for classification of 5 .*, its file is for classification of 3"
+    ):
         read_weights("tiny")
 
 
