@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -196,6 +197,13 @@ def server() -> Iterator[Server]:
         yield Server(f"http://127.0.0.1:{serving.server_port}", files, breaks, asked)
         serving.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """The folder that torch.hub keeps its files in."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    return tmp_path / "hub/checkpoints"
 
 
 @pytest.fixture
