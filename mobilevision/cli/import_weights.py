@@ -16,6 +16,25 @@ DESCRIBED = ("num_classes", "output_stride", "score_function")
 
 def run(arguments: list[str]) -> None:
     """Read a weights file of another program, and write it as safetensors of this library."""
+    options = _build_parser().parse_args(arguments)
+    names = options.class_names.read_text(encoding="utf-8").splitlines() if options.class_names else ()
+    network, provenance = import_network(
+        options.source,
+        background=options.background,
+        without_background=options.drop_background,
+        class_names=names,
+        calibration_folder=options.calibrate,
+        num_calibration_images=options.num_images,
+    )
+    output = options.output or Path(f"{_stem(Path(options.source))}.safetensors")
+    if options.to == "torchvision":
+        save_as_torchvision(network, output)
+    else:
+        save_weights(network, output, **provenance)
+    sys.stdout.write(f"{_describe(network)}\nwrote {output}\n")
+
+
+def _build_parser() -> CommandParser:
     parser = CommandParser(
         "mobilevision import-weights",
         description="Turn weights of TensorFlow (.tflite, a frozen graph, or the .tar.gz of either), torchvision, "
@@ -45,22 +64,7 @@ def run(arguments: list[str]) -> None:
         default="mobilevision",
         help="the library that the file is for, default: %(default)s",
     )
-    given = parser.parse_args(arguments)
-    names = given.class_names.read_text(encoding="utf-8").splitlines() if given.class_names else ()
-    network, provenance = import_network(
-        given.source,
-        background=given.background,
-        without_background=given.drop_background,
-        class_names=names,
-        calibration_folder=given.calibrate,
-        num_calibration_images=given.num_images,
-    )
-    output = given.output or Path(f"{_stem(Path(given.source))}.safetensors")
-    if given.to == "torchvision":
-        save_as_torchvision(network, output)
-    else:
-        save_weights(network, output, **provenance)
-    sys.stdout.write(f"{_describe(network)}\nwrote {output}\n")
+    return parser
 
 
 def _stem(source: Path) -> str:
@@ -75,6 +79,6 @@ def _describe(network: Network) -> str:
     backbone = network.backbone.config
     lines = []
     for name, head in network.named_heads.items():
-        options = [f"{key} {getattr(head.config, key)}" for key in DESCRIBED if hasattr(head.config, key)]
-        lines.append(f"{name} for {head.input_size}x{head.input_size} pixels: {', '.join(options)}")
+        details = [f"{key} {getattr(head.config, key)}" for key in DESCRIBED if hasattr(head.config, key)]
+        lines.append(f"{name} for {head.input_size}x{head.input_size} pixels: {', '.join(details)}")
     return "\n".join([*lines, f"backbone: width_mult {backbone.width_mult}, padding {backbone.padding}"])

@@ -15,7 +15,7 @@ import torch.hub
 
 CHUNK = 2**17
 TIMEOUT = 30.0
-"""Seconds without a byte until a connection is given up."""
+"""Seconds without a byte after which a connection is closed."""
 
 SCHEMES = ("http://", "https://")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-")

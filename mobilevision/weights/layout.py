@@ -197,7 +197,7 @@ def normalization_tensors(mean: Sequence[float], std: Sequence[float]) -> dict[s
 
 
 def background_option(num_classes: int, class_names: Sequence[str] = ()) -> dict[str, str | None]:
-    """Return where a classifier of TensorFlow's family has its background: first of 1001, or where a name says so.
+    """Return where a classifier of TensorFlow's family has its background: first of 1001, or the class of its name.
 
     >>> background_option(2, ["cat", "background"])
     {'background': 'last'}

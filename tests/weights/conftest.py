@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -118,7 +119,10 @@ def rename(parts: Parts, names: Callable[[Where], tuple[str, str]]) -> StateDict
 
 
 def prefixed(prefix: str, module: nn.Module) -> StateDict:
-    return {f"{prefix}.{name}": tensor.clone(memory_format=torch.contiguous_format) for name, tensor in module.state_dict().items()}
+    return {
+        f"{prefix}.{name}": tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
 
 
 def rename_to_timm(network: Network) -> StateDict:
@@ -132,7 +136,9 @@ def rename_to_huggingface(network: Network) -> StateDict:
     branches = [(Where(part), getattr(network.head, part)) for part in names]
     head = rename(
         [(where, branch.conv, branch.norm) for where, branch in branches],
-        lambda where: tuple(f"segmentation_head.{names[where.part]}.{kind}" for kind in ("convolution", "normalization")),
+        lambda where: tuple(
+            f"segmentation_head.{names[where.part]}.{kind}" for kind in ("convolution", "normalization")
+        ),
     )
     logits = prefixed("segmentation_head.classifier.convolution", network.head.logits)
     return rename(walk_backbone(network.backbone), huggingface_names) | head | logits
@@ -191,6 +197,13 @@ def server() -> Iterator[Server]:
         yield Server(f"http://127.0.0.1:{serving.server_port}", files, breaks, asked)
         serving.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """The folder that torch.hub keeps its files in."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    return tmp_path / "hub/checkpoints"
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ def test_torchvision_loads_it_strictly_and_agrees(width, eps, trained):
 
 
 def test_there_and_back_every_tensor_is_the_same_to_the_bit(reference):
-    given = to_torchvision(map_torchvision(reference.state_dict()))
+    converted = to_torchvision(map_torchvision(reference.state_dict()))
 
-    assert given.keys() == reference.state_dict().keys()
-    assert all(torch.equal(given[name], tensor) for name, tensor in reference.state_dict().items())
+    assert converted.keys() == reference.state_dict().keys()
+    assert all(torch.equal(converted[name], tensor) for name, tensor in reference.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,8 @@ from mobilevision.weights.file import locate_weights, read_weights
 from mobilevision.weights.zoo import COCO_NAMES, IMAGENET_NAMES, VOC_NAMES, ZOO, ZooEntry, fetch_entry
 
 
-@pytest.fixture(autouse=True)
-def hub(tmp_path, monkeypatch) -> Path:
-    """The folder that torch.hub keeps its files in."""
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    return tmp_path / "hub/checkpoints"
-
-
 @pytest.fixture
-def publish(server, monkeypatch):
+def publish(server, hub, monkeypatch):
     """Put tensors on the server and return their entry."""
 
     def publish(tensors, *, hashed: bool = True, name: str = "tiny") -> ZooEntry:
@@ -126,7 +119,9 @@ def test_a_file_of_another_class_count_is_refused(publish, state_dicts):
         tensors[name] = tensors[name][:3]
     publish(tensors)
 
-    with pytest.raises(ValueError, match="tiny must be for classification of 5 .*, its file is for classification of 3"):
+    with pytest.raises(
+        ValueError, match=r"tiny must be for classification of 5 .*, its file is for classification of 3"
+    ):
         read_weights("tiny")
 
 

@@ -56,7 +56,7 @@ def find_backbone(graph: LayerGraph) -> FoundBackbone:
     """Find the blocks of Table 2 in a graph, from the convolution that reads the pixels to the last block.
 
     Raises:
-        ValueError: The graph is not a MobileNetV2; the message says where it departs from one.
+        ValueError: The graph is not a MobileNetV2; the message names where it departs from one.
     """
     stem = _find_stem(graph)
     walk = {"stem": stem}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mobilevision.backbone.mobilenet_v2 import NOMINAL_STRIDE
 from mobilevision.weights.card import Weights
 from mobilevision.weights.layout import add_head
 from mobilevision.weights.tensorflow.backbone import FoundBackbone
@@ -55,8 +56,12 @@ def map_detector(graph: LayerGraph, backbone: FoundBackbone, last: Layer) -> Wei
         last: The convolution behind the last block.
 
     Raises:
-        ValueError: What follows is not SSDLite's head with its six maps.
+        ValueError: What follows is not SSDLite's head with its six maps, or the backbone is dilated.
     """
+    if backbone.output_stride != NOMINAL_STRIDE:
+        raise ValueError(
+            f"expected the backbone of a detector without dilation, found one at output stride {backbone.output_stride}"
+        )
     extras = _find_extras(graph, last.output)
     maps = [backbone.expansion, last.output, *(extra.widen.output for extra in extras)]
     if len(maps) != len(ANCHORS_PER_CELL):

@@ -50,12 +50,12 @@ def read_frozen_graph(data: bytes) -> LayerGraph:
     """
     nodes = parse_graph(data)
     try:
-        return _Reader(nodes).read()
+        return _GraphReader(nodes).read()
     except (KeyError, IndexError) as error:
         raise ValueError(f"the graph is damaged: it lacks {error}") from error
 
 
-class _Reader:
+class _GraphReader:
     def __init__(self, nodes: list[Node]) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._origins: dict[str, str] = {}

@@ -17,7 +17,7 @@ def recognize_network(graph: LayerGraph) -> Weights:
     """Follow a graph from the pixels on, and return the weights of the network that computes the same.
 
     Raises:
-        ValueError: It is no such network; the message says where it departs from what was expected.
+        ValueError: It is no such network; the message names where it departs from what was expected.
     """
     backbone = find_backbone(graph)
     normalization = find_normalization(graph, backbone.pixels)

@@ -50,12 +50,12 @@ def read_tflite(data: bytes) -> LayerGraph:
         ValueError: The extra that reads it is not installed, or the file is damaged or not understood.
     """
     try:
-        return _Reader(TFLiteFile(data)).read()
+        return _TFLiteReader(TFLiteFile(data)).read()
     except (struct.error, IndexError, TypeError, OverflowError) as error:
         raise ValueError("the file is damaged or cut off") from error
 
 
-class _Reader:
+class _TFLiteReader:
     def __init__(self, file: TFLiteFile) -> None:
         self._file = file
         self._same: dict[int, int] = {}

@@ -165,4 +165,4 @@ class TFLiteFile:
     def _check_count(self, count: int, at_least: int = 0) -> None:
         # Flatbuffers checks nothing: a flipped byte would otherwise make a loop of four thousand million turns.
         if not at_least <= count <= self._size // 4:
-            raise ValueError(f"the file says it has {count} of something, which its {self._size} bytes cannot hold")
+            raise ValueError(f"the file states {count} of something, which its {self._size} bytes cannot hold")

@@ -111,11 +111,3 @@ def test_a_graph_that_runs_in_a_circle_ends(graph):
     nodes(graph, "Mul")[0].input[1] = nodes(graph, "Softmax")[0].name
 
     assert read(graph).card.heads["classification"].config["num_classes"] == 4
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_file_that_was_cut_off_is_refused(share, classifier, write_graph):
-    data = write_graph(classifier)
-
-    with pytest.raises(ValueError, match=r"or it is damaged|found 0|the graph has no node"):
-        recognize_network(read_frozen_graph(data[: int(len(data) * share)]))

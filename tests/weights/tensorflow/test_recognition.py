@@ -114,6 +114,13 @@ def test_a_detector_with_softmax_is_one_in_its_card(layers):
     assert recognize_network(LayerGraph(layers)).card.heads["detection"].config["score_function"] == "softmax"
 
 
+def test_a_detector_on_a_dilated_backbone_is_refused(trained, write_graph):
+    network = trained(ssdlite_mobilenet_v2(2, width_mult=0.35, input_size=64, output_stride=16))
+
+    with pytest.raises(ValueError, match="detector without dilation, found one at output stride 16"):
+        recognize_network(read_frozen_graph(write_graph(network)))
+
+
 @pytest.mark.parametrize("layers", ["detector"], indirect=True)
 def test_other_anchors_are_refused(layers):
     place = next(place for place, layer in enumerate(layers) if layer.filters and layer.filters.weight.shape[0] == 12)

@@ -50,9 +50,8 @@ NETWORKS = {
 
 
 @pytest.fixture
-def publish(server, write_graph, tmp_path, monkeypatch):
+def publish(server, hub, write_graph, monkeypatch):
     """Put a network on the server under an entry's name."""
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
 
     def publish(name, network):
         entry = ZOO[name]
@@ -64,7 +63,7 @@ def publish(server, write_graph, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_archive_is_fetched_read_and_described(name, publish, trained, tmp_path):
+def test_an_archive_is_fetched_read_and_described(name, publish, trained, hub):
     build, options, class_names = NETWORKS[name]
     network = trained(build())
     entry = publish(name, network)
@@ -76,7 +75,4 @@ def test_an_archive_is_fetched_read_and_described(name, publish, trained, tmp_pa
     assert loaded.head.class_names == class_names
     assert loaded.backbone.config == network.backbone.config
     torch.testing.assert_close(loaded.backbone.stem.conv.weight, network.backbone.stem.conv.weight)
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
-        entry.file_name,
-        f"{entry.file_name}.sha256",
-    }
+    assert {path.name for path in hub.iterdir()} == {entry.file_name, f"{entry.file_name}.sha256"}
