@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from mobilevision.weights.joint import split_weights
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
@@ -26,7 +27,6 @@ from mobilevision.models import build_network
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.weights.file import read_weights, save_weights
-from mobilevision.weights.joint import split_weights
 
 FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
 TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}

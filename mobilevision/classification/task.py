@@ -94,7 +94,10 @@ class ClassificationTask(Task):
             return
         linear = cast(ClassificationHead, self.network.head).linear
         data = compute_features(self.network, self.trainer.datamodule.feature_dataloader())  # type: ignore[attr-defined]
-        start, source = LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()), self._given.backbone_weights
+        start, source = (
+            LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()),
+            self._given.backbone_weights,
+        )
         if self._given.pretrained is None:
             start = nearest_rows(data, linear.out_features, read_weights(source) if source else None)
         layer = fit_layer(data, start, label_smoothing=self.label_smoothing)

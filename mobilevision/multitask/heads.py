@@ -16,6 +16,7 @@ from mobilevision.weights.card import WeightsCard
 NETWORKS: Networks = {network.head_class.task: network for network in (Classifier, SSDLite, DeepLabV3)}
 """The networks for one task, by task."""
 
+
 def multitask_mobilenet_v2(
     heads: Sequence[str] | HeadOptions = tuple(NETWORKS),
     *,

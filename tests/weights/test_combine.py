@@ -1,9 +1,9 @@
 import pytest
 import torch
+from mobilevision.weights.joint import combine_weights, heads_of, split_weights
 
 from mobilevision import get_model
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.joint import combine_weights, heads_of, split_weights
 
 MODELS = {
     "classification": ("mobilenet_v2", 3),

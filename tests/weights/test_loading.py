@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from mobilevision.weights.fitting import fill_network, fit_backbone, fit_network
 
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.fitting import fill_network, fit_backbone, fit_network
 
 FUNCTIONS = (mobilenet_v2, ssdlite_mobilenet_v2, deeplabv3_mobilenet_v2)
 
