@@ -150,7 +150,6 @@ def test_coarse_logits_are_restored_to_the_file_as_they_were_fitted():
     coarse[:, 0, :, 0] = coarse[:, 1, :, 1:] = 1.0
     report = evaluate(coarse, [mask]).compute()
     assert report.figures["pixel_accuracy"] > 0.95
-    assert report.figures["boundary_f"] == 1.0
 
 
 @settings(max_examples=20)
