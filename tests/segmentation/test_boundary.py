@@ -44,7 +44,7 @@ def reference(predicted, mask, num_classes, tolerance):
     return scores
 
 
-def test_an_outline_is_the_pixels_with_a_neighbour_outside_and_the_edge_is_none():
+def test_an_outline_is_the_pixels_with_a_neighbor_outside_and_the_edge_is_none():
     region = np.zeros((4, 5), bool)
     region[:3, 1:4] = True
     assert find_outline(region).astype(int).tolist() == [
