@@ -85,14 +85,10 @@ def _list_voc(given: Namespace) -> dict[str, SplitFiles]:
 
 
 def _list_folders(given: Namespace) -> dict[str, SplitFiles]:
-    folders = {
-        "train": (given.train_images or "images/train", given.train_masks or "masks/train"),
-        "val": (given.val_images or "images/val", given.val_masks or "masks/val"),
-    }
-    layouts = {
-        split: MaskFolders(given.root / images, given.root / masks, given.image_suffix, given.mask_suffix)
-        for split, (images, masks) in folders.items()
-    }
+    options, layouts = vars(given), {}
+    for split in ("train", "val", "test"):
+        images, masks = (given.root / (options[f"{split}_{kind}"] or f"{kind}/{split}") for kind in ("images", "masks"))
+        layouts[split] = MaskFolders(images, masks, given.image_suffix, given.mask_suffix)
     present = {split: layout for split, layout in layouts.items() if layout.image_dir.is_dir()} or layouts
     return {split: layout.list_pairs() for split, layout in present.items()}
 

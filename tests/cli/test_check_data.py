@@ -186,6 +186,14 @@ def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
         assert part in out
 
 
+def test_a_test_split_of_masks_in_folders_is_checked(run, setups, tmp_path):
+    options = ("--test-images", "JPEGImages", "--test-masks", "SegmentationClass", "--json", tmp_path / "r.json")
+    options += ("--classes", "background", "blue", "red", "--sheet", tmp_path / "sheet.png")
+    code, _, err = run("check-data", "--root", setups["segmentation"].root, "--format", "masks", *options)
+    assert (code, err) == (0, "")
+    assert list(json.loads((tmp_path / "r.json").read_text())["splits"]) == ["test"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
