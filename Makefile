@@ -1,4 +1,4 @@
-# make demo   set up and run all three tasks on drawn scenes
+# make demo   set up and run all three tasks on generated scenes
 # make test   set up and run the tests
 # make check  everything a change must pass
 PYTHON ?= python3

@@ -17,7 +17,7 @@ html_theme = "furo"
 html_title = f"mobilevision {__version__}"
 nitpicky = False
 
-# Shapes read well in a signature's source and badly in its rendering: the Args say them again.
+# Shapes read well in a signature's source and badly in its rendering: the Args repeat them.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": False}
