@@ -95,8 +95,8 @@ def load_weights(network: Network, weights: Weights, source: str | Path, *, stri
         raise ValueError(f"{source} holds {weights.card.tasks}, this network {WeightsCard.of(network).tasks}{advice}")
     _check_trained(network.backbone.config, weights.card.backbone, source)
     expected = network.state_dict()
-    tensors = {name: weights.tensors[name] for name in expected if name in weights.tensors and _is_backbone(name)}
-    tensors |= {name: tensor for name, tensor in expected.items() if name.startswith(OPTIONAL_PREFIX)} | tensors
+    loaded = _backbone_tensors(expected, weights)
+    tensors = {name: tensor for name, tensor in expected.items() if name.startswith(OPTIONAL_PREFIX)} | loaded
     reports = {}
     for name, their_name in pairs.items():
         theirs = weights.card.heads[their_name]
@@ -129,12 +129,11 @@ def load_backbone(network: Network, weights: Weights, source: str | Path) -> Loa
     """
     _check_trained(network.backbone.config, weights.card.backbone, source)
     expected = network.state_dict()
-    theirs = {name: tensor for name, tensor in weights.tensors.items() if _is_backbone(name)}
-    ours = {name: tensor for name, tensor in expected.items() if _is_backbone(name)}
-    kept = {name: tensor for name, tensor in ours.items() if name.startswith(OPTIONAL_PREFIX) and name not in theirs}
-    loaded = {name: tensor for name, tensor in theirs.items() if name in ours or not name.startswith(OPTIONAL_PREFIX)}
-    beside = {name: tensor for name, tensor in expected.items() if not _is_backbone(name)}
-    _load_state(network, beside | kept | loaded, source)
+    loaded = _backbone_tensors(expected, weights)
+    kept = {
+        name: tensor for name, tensor in expected.items() if name.startswith(OPTIONAL_PREFIX) or not _is_backbone(name)
+    }
+    _load_state(network, kept | loaded, source)
     num_missing, num_unexpected = len(expected) - len(loaded), len(weights.tensors) - len(loaded)
     return LoadReport(
         str(source),
@@ -171,6 +170,15 @@ def _is_complete(network: Network, weights: Weights) -> bool:
 
 def _is_backbone(name: str) -> bool:
     return name.startswith(BACKBONE_PREFIXES)
+
+
+def _backbone_tensors(expected: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """Return the backbone and the normalization of weights, without a last convolution that is not expected."""
+    return {
+        name: tensor
+        for name, tensor in weights.tensors.items()
+        if _is_backbone(name) and (name in expected or not name.startswith(OPTIONAL_PREFIX))
+    }
 
 
 def _prefixes(heads: set[str]) -> tuple[str, ...]:
