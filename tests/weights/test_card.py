@@ -72,5 +72,5 @@ def test_a_head_without_its_parts_is_refused(head):
 
 def test_an_unknown_option_of_the_backbone_is_refused():
     metadata = CARD.to_metadata() | {"backbone": json.dumps({"width_mlt": 0.5})}
-    with pytest.raises(ValueError, match="option of the backbone .* got 'width_mlt': did you mean 'width_mult'"):
+    with pytest.raises(ValueError, match=r"option of the backbone .* got 'width_mlt': did you mean 'width_mult'"):
         WeightsCard.from_metadata(metadata)
