@@ -34,6 +34,9 @@ from mobilevision.weights.loading import LoadReport
 SOURCES = ("pretrained", "backbone_weights")
 """The hyper-parameters that name files to start from."""
 
+STATES = ("state_dict", "current_model_state")
+"""The tensors in a checkpoint; where weights are averaged the first are the average, and the second the model."""
+
 
 class Task(L.LightningModule):
     """Training and evaluation of a network: a criterion and an evaluator for each of its heads.
@@ -312,8 +315,9 @@ class Task(L.LightningModule):
             return
         legacy = is_legacy(checkpoint["card"])
         card = upgrade_card(checkpoint["card"]) if legacy else WeightsCard.from_metadata(checkpoint["card"])
-        if legacy:
-            checkpoint["state_dict"] = rename_tensors(checkpoint["state_dict"], card, NETWORK_PREFIX)
+        for key in STATES if legacy else ():
+            if key in checkpoint:
+                checkpoint[key] = rename_tensors(checkpoint[key], card, NETWORK_PREFIX)
         for name, head in self.network.named_heads.items():
             theirs = card.heads[name].class_names if name in card.heads else ()
             if theirs and head.class_names and theirs != head.class_names:

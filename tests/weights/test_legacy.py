@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN
@@ -123,14 +124,18 @@ def test_the_weights_of_a_checkpoint_start_a_network_and_a_task(data, make_train
     assert torch.equal(started.network.head.linear.weight, network.head.linear.weight)
 
 
-def test_a_run_resumes_from_a_checkpoint_with_its_optimizer(data, make_trainer):
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_run_resumes_from_a_checkpoint_with_its_optimizer(averaged, data, make_trainer, tmp_path):
     saved = torch.load(CHECKPOINT, weights_only=True)
+    if averaged:
+        saved |= {"current_model_state": dict(saved["state_dict"]), "averaging_state": {"n_averaged": torch.tensor(2)}}
+    torch.save(saved, tmp_path / "old.ckpt")
     (optimizer,) = saved["optimizer_states"]
     options = {"width_mult": 0.05, "input_size": 32, "learning_rate": 0.01, "schedule": "constant"}
     task, momenta = ClassificationTask(**options), Momenta()
-    trainer = make_trainer(momenta, max_epochs=2, limit_val_batches=0)
+    trainer = make_trainer(momenta, *[EMAWeightAveraging()][:averaged], max_epochs=2, limit_val_batches=0)
 
-    trainer.fit(task, data, ckpt_path=CHECKPOINT)
+    trainer.fit(task, data, ckpt_path=tmp_path / "old.ckpt")
 
     assert (trainer.current_epoch, trainer.global_step) == (2, 4)
     # The groups' parameters are in the order in which the optimizer numbers them.
