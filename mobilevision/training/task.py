@@ -25,7 +25,7 @@ from mobilevision.training.optimization import (
     start_later,
 )
 from mobilevision.weights.build import Networks
-from mobilevision.weights.card import WeightsCard
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.classes import remap_head_by_class_name
 from mobilevision.weights.file import NETWORK_PREFIX
 from mobilevision.weights.legacy import is_legacy, rename_tensors, upgrade_card
@@ -79,6 +79,7 @@ class Task(L.LightningModule):
         self.load_reports: list[LoadReport] = []
         """The outcome of loading weights, known once the network is built."""
         self._untrained: LoadReport | None = None
+        self._backbone_weights: Weights | None = None
         self._given = given
         self.criteria = nn.ModuleDict()
         self.evaluators = nn.ModuleDict()
@@ -110,7 +111,8 @@ class Task(L.LightningModule):
         """
         data = self._attached_data()
         if "network" not in self._modules:
-            network, self._untrained, backbone_report = build_for_data(self._given, self.networks, data)
+            built = build_for_data(self._given, self.networks, data)
+            network, self._untrained, backbone_report, self._backbone_weights = built
             self.load_reports = [report for report in (backbone_report, self._untrained) if report is not None]
             self._take(network)
             self.hparams.update(self.describe_options(network))
@@ -150,7 +152,7 @@ class Task(L.LightningModule):
     def on_train_start(self) -> None:
         """Remember the run's seed, which the steps' seeds are made from, and freeze the parts that are frozen."""
         self._seed = torch.initial_seed()
-        self._untrained = None
+        self._untrained = self._backbone_weights = None
         # A run that is resumed in the middle of an epoch does not start that epoch.
         self.on_train_epoch_start()
 
