@@ -63,7 +63,7 @@ def build_for_data(given: GivenOptions, networks: Networks, data: ImageDataModul
         network = build_network(card, networks)
     if backbone_weights is not None:
         backbone_report = load_backbone(network, backbone_weights, str(given.backbone_weights))
-    return BuiltNetwork(network.train(), report, backbone_report, backbone_weights)
+    return BuiltNetwork(network, report, backbone_report, backbone_weights)
 
 
 def _describe(

@@ -46,7 +46,7 @@ class Task(L.LightningModule):
     files that its run started from.
 
     Args:
-        network: A network to train, instead of one built from options.
+        network: A network to train, instead of one built from options; it gets the mode of the task, training.
         given: Options and weights to build the network from.
         optim: The optimization.
 
@@ -336,7 +336,7 @@ class Task(L.LightningModule):
 
     def _take(self, network: Network) -> None:
         # The property of this name reads it; add_module would ask the property first.
-        self._modules["network"] = network
+        self._modules["network"] = network.train(self.training)
         network.backbone.requires_grad_(self.optim.backbone_rate > 0)
 
     def _attached_data(self) -> ImageDataModule | None:
