@@ -1,35 +1,43 @@
-"""Three tiny data sets, one per task, each with a configuration, and a network trained on each."""
+"""Three small datasets, one per task, each with a configuration, and a network trained on each."""
 
-import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from mobilevision.cli import main
 
-SIDE = 64
-NUM_TRAIN = 8
-NUM_VAL = 5
-CLASSES = ("blue", "red")
+TASKS = {
+    "classification": ("ClassificationTask", "ImageNetDataModule", {}, "top1"),
+    "detection": ("DetectionTask", "CocoDataModule", {}, "map"),
+    "segmentation": (
+        "SegmentationTask",
+        "VocDataModule",
+        {"train_split": "train", "classes": ["background", "blue", "red"]},
+        "miou",
+    ),
+}
 
 
 class Setup(NamedTuple):
-    """A task: its configuration file, the root of its data, and the figure it is judged by."""
+    """A task: its configuration file, the folder of its dataset, and the figure that says how good it is."""
 
     task: str
     config: Path
     root: Path
     figure: str
 
-    def options(self, output, *more):
+    def options(self, output: Path, *more: object) -> list[str]:
         return ["--config", str(self.config), "--trainer.default_root_dir", str(output), *map(str, more)]
+
+    def read_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = yaml.safe_load(self.config.read_text())
+        return config
 
 
 class Outcome(NamedTuple):
@@ -38,85 +46,18 @@ class Outcome(NamedTuple):
     err: str
 
 
-def draw(rng, label, *, size=(80, 72)):
-    """A square of a class's colour on noise, and its box."""
-    height, width = size
-    pixels = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
-    top, left, side = int(rng.integers(height // 2)), int(rng.integers(width // 2)), height // 3
-    pixels[top : top + side, left : left + side] = 40
-    pixels[top : top + side, left : left + side, 0 if CLASSES[label] == "red" else 2] = 230
-    return pixels, (left, top, side, side)
-
-
-def save(pixels, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def write_classification(root, rng):
-    for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL)):
-        for index in range(count):
-            save(draw(rng, index % 2)[0], root / split / CLASSES[index % 2] / f"{index}.png")
-
-
-def write_detection(root, rng):
-    for split, count in (("train2017", NUM_TRAIN), ("val2017", NUM_VAL)):
-        images, annotations = [], []
-        for index in range(count):
-            pixels, box = draw(rng, index % 2)
-            save(pixels, root / split / f"{index}.png")
-            images.append(
-                {"id": index, "file_name": f"{index}.png", "height": pixels.shape[0], "width": pixels.shape[1]}
-            )
-            annotations.append(
-                {"id": index + 1, "image_id": index, "category_id": index % 2 + 1, "bbox": box, "area": box[2] * box[3]}
-            )
-        categories = [{"id": label + 1, "name": name} for label, name in enumerate(CLASSES)]
-        path = root / "annotations" / f"instances_{split}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-
-
-def write_segmentation(root, rng):
-    for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL)):
-        names = [f"{split}_{index}" for index in range(count)]
-        for index, name in enumerate(names):
-            pixels, (left, top, width, height) = draw(rng, index % 2)
-            mask = np.zeros(pixels.shape[:2], np.uint8)
-            mask[top : top + height, left : left + width] = index % 2 + 1
-            save(pixels, root / "JPEGImages" / f"{name}.jpg")
-            save(mask, root / "SegmentationClass" / f"{name}.png")
-        path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{name}\n" for name in names))
-
-
-TASKS = {
-    "classification": (write_classification, "ClassificationTask", "ImageNetDataModule", 2, {}, "top1"),
-    "detection": (write_detection, "DetectionTask", "CocoDataModule", 2, {}, "map"),
-    "segmentation": (
-        write_segmentation,
-        "SegmentationTask",
-        "VocDataModule",
-        3,
-        {"train_split": "train", "classes": ["background", *CLASSES]},
-        "miou",
-    ),
-}
-
-
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tests off the other cores, in this process and in those it starts."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process."""
 
-    def run(*arguments):
-        capsys.readouterr()  # What fixtures have said is not this command's.
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()  # What fixtures have printed is not this command's.
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
@@ -125,81 +66,79 @@ def run(capsys):
 
 
 @pytest.fixture(scope="session")
-def setups(tmp_path_factory):
-    """The three tasks by name."""
+def setups(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> dict[str, Setup]:
+    """The three tasks by name: narrow networks for small images, 8 to train on and 5 to evaluate."""
 
-    def make(task):
-        write, task_class, data_class, num_classes, data_options, figure = TASKS[task]
-        root = tmp_path_factory.mktemp(task)
-        write(root / "data", np.random.default_rng(0))
+    def make(task: str) -> Setup:
+        task_class, data_class, data_options, figure = TASKS[task]
+        folder = tmp_path_factory.mktemp(task)
+        root = write_dataset(task, folder / "data", train=8, val=5)
+        network = {"width_mult": 0.1, "input_size": 64, "norm_momentum": 0.1}
+        optimization = {"optimizer": "adamw", "learning_rate": 1e-3}
+        loading = {"root": str(root), "batch_size": 4, "num_workers": 0}
         config = {
-            "model": {
-                "class_path": task_class,
-                "init_args": {
-                    "num_classes": num_classes,
-                    "width_mult": 0.35,
-                    "input_size": SIDE,
-                    "norm_momentum": 0.1,
-                    "optimizer": "adamw",
-                    "learning_rate": 1e-3,
-                },
+            "model": {"class_path": task_class, "init_args": network | optimization},
+            "data": {"class_path": data_class, "init_args": loading | data_options},
+            "trainer": {
+                "accelerator": "cpu",
+                "devices": 1,
+                "max_epochs": 1,
+                "log_every_n_steps": 1,
+                "num_sanity_val_steps": 0,
+                "enable_progress_bar": False,
             },
-            "data": {
-                "class_path": data_class,
-                "init_args": {
-                    "root": str(root / "data"),
-                    "input_size": SIDE,
-                    "batch_size": 4,
-                    "num_workers": 0,
-                    **data_options,
-                },
-            },
-            "trainer": {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False},
         }
-        path = root / "config.yaml"
-        path.write_text(yaml.safe_dump(config))
-        return Setup(task, path, root / "data", figure)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        return Setup(task, folder / "config.yaml", root, figure)
 
     return {task: make(task) for task in TASKS}
 
 
 @pytest.fixture(scope="session")
-def trained(setups, tmp_path_factory):
-    """A run of one epoch of each task, made when it is first asked for."""
+def trained(setups: dict[str, Setup], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run of one epoch of a task, made when it is first asked for."""
     runs: dict[str, Path] = {}
 
-    def train(task):
+    def train(task: str) -> Path:
         if task not in runs:
             output = tmp_path_factory.mktemp(f"trained_{task}")
             assert main(["fit", *setups[task].options(output)]) == 0
-            runs[task] = output
+            runs[task] = output / "run_1"
         return runs[task]
 
     return train
 
 
 @pytest.fixture
-def command():
-    """The command that starts another process with this command line."""
+def weights_of(trained: Callable[[str], Path]) -> Callable[[str], Path]:
+    """The weights of a run of one epoch of a task."""
+    return lambda task: trained(task) / "checkpoints/weights.safetensors"
+
+
+@pytest.fixture
+def command() -> tuple[list[str], dict[str, str]]:
+    """The command that starts another process with this command line, and its environment."""
     return [sys.executable, "-m", "mobilevision"], {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
-def torchrun():
-    """Give the command that starts as many processes of a module, which find each other on a free port."""
+def torchrun() -> Callable[[int], list[str]]:
+    """Return the command that starts as many processes of a module, which find each other on a free port."""
 
-    def torchrun(processes):
+    def torchrun(processes: int) -> list[str]:
         return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
 
     return torchrun
 
 
 @pytest.fixture
-def start(command, torchrun):
+def start(
+    command: tuple[list[str], dict[str, str]], torchrun: Callable[[int], list[str]]
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run the command line in another process, or in as many as asked for under torchrun, to its end."""
     words, environment = command
 
-    def start(*arguments, processes=None):
+    def start(*arguments: object, processes: int | None = None) -> "subprocess.CompletedProcess[str]":
         launcher = words[:1] if processes is None else torchrun(processes)
         return subprocess.run(
             [*launcher, *words[1:], *map(str, arguments)],

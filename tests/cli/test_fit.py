@@ -1,0 +1,142 @@
+"""``fit`` on small datasets of all three tasks: what it leaves, where it starts, how it is resumed."""
+
+import csv
+import signal
+from datetime import timedelta
+
+import pytest
+import torch
+import yaml
+
+from mobilevision.cli.training import explain
+from mobilevision.training.task import Task
+from mobilevision.weights.file import read_weights
+
+TASKS = ("classification", "detection", "segmentation")
+AVERAGE = "lightning.pytorch.callbacks.EMAWeightAveraging"
+
+
+def read_log(run_folder):
+    """Return the rows of a run's newest log."""
+    with sorted(run_folder.glob("log/*/metrics.csv"))[-1].open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_leaves_checkpoints_weights_a_log_and_its_configuration(task, trained, setups):
+    folder = trained(task)
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "checkpoints/weights.safetensors",
+        "config.yaml",
+        "log/version_0/metrics.csv",
+    }
+    assert {"train/loss", f"val/{setups[task].figure}"} <= read_log(folder)[0].keys()
+    card = read_weights(folder / "checkpoints/weights.safetensors").card
+    assert [head.class_names[-2:] for head in card.heads.values()] == [("blue", "red")]
+    assert card.provenance["measured"].startswith(f"val/{setups[task].figure} ")
+
+
+@pytest.mark.parametrize(("task", "size"), [("classification", 224), ("detection", 320), ("segmentation", 513)])
+def test_nothing_has_to_be_said_about_classes_and_size(task, size, setups, weights_of, run, tmp_path):
+    config = setups[task].read_config()
+    config["model"]["init_args"] = {"width_mult": 0.1}
+    config["trainer"] |= {"limit_train_batches": 1, "limit_val_batches": 1, "default_root_dir": str(tmp_path)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    # Without weights the size is the paper's, with weights it is theirs.
+    for more, expected in (((), size), (("--model.pretrained", weights_of(task)), 64)):
+        assert run("fit", "--config", tmp_path / "config.yaml", *more).code == 0
+        number = len(list(tmp_path.glob("run_*")))
+        (head,) = read_weights(tmp_path / f"run_{number}/checkpoints/best.ckpt").card.heads.values()
+        assert head.config["num_classes"] == (3 if task == "segmentation" else 2)
+        assert head.config["input_size"] == expected
+
+
+def test_a_new_run_from_a_runs_configuration_trains_the_same_network_beside_it(trained, run, tmp_path):
+    first = trained("classification")
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
+    again = ("--config", first / "config.yaml", "--trainer.default_root_dir")
+    assert run("fit", *again, first.parent).code == 0
+    assert {path.name for path in first.parent.iterdir()} >= {"run_1", "run_2"}
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    tensors = [
+        read_weights(first.parent / name / "checkpoints/weights.safetensors").tensors for name in ("run_1", "run_2")
+    ]
+    assert all(torch.equal(tensors[0][name], tensor) for name, tensor in tensors[1].items())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_interrupted_in_an_epoch_is_resumed_to_the_same_bits(task, setups, run, tmp_path, monkeypatch):
+    options = ("--trainer.max_epochs", 2, "--data.batch_size", 2, "--data.num_workers", 0)
+    assert run("fit", *setups[task].options(tmp_path / "whole", *options)).code == 0
+
+    monkeypatch.setattr("mobilevision.cli.checkpoints.SAVING_INTERVAL", timedelta(microseconds=1))
+    start_batch, handler = Task.on_train_batch_start, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupt(task, batch, batch_idx):
+        start_batch(task, batch, batch_idx)
+        if (task.current_epoch, batch_idx) == (1, 2):
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "on_train_batch_start", interrupt)
+        interrupted = run("fit", *setups[task].options(tmp_path / "resumed", *options))
+    signal.signal(signal.SIGINT, handler)
+    assert (interrupted.code, interrupted.err) == (130, "mobilevision: interrupted\n")
+    files = tmp_path / "resumed/run_1/checkpoints"
+    assert {path.name for path in files.iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert torch.load(files / "last.ckpt", weights_only=True)["global_step"] == 6
+
+    resumed = run("fit", *setups[task].options(tmp_path / "resumed", *options, "--ckpt_path", "last"))
+    assert (resumed.code, resumed.err) == (0, "")
+    assert [path.name for path in (tmp_path / "resumed").iterdir()] == ["run_1"]
+    assert {row["epoch"] for row in read_log(tmp_path / "resumed/run_1")} == {"1"}
+    whole, again = (
+        torch.load(tmp_path / name / "run_1/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "resumed")
+    )
+    assert whole["global_step"] == again["global_step"] == 8
+    assert all(torch.equal(whole["state_dict"][name], tensor) for name, tensor in again["state_dict"].items())
+    assert whole["callbacks"]["BestFigures"] == again["callbacks"]["BestFigures"]
+
+
+def test_an_average_of_the_weights_is_what_is_kept_and_measured(setups, run, tmp_path):
+    average = (f"--trainer.callbacks+={AVERAGE}", "--trainer.callbacks.decay", 0.5)
+    options = setups["classification"].options(tmp_path, *average)
+    assert run("fit", *options).code == 0
+    weights = read_weights(tmp_path / "run_1/checkpoints/weights.safetensors")
+    last = torch.load(tmp_path / "run_1/checkpoints/last.ckpt", weights_only=True)
+    linear = "heads.classification.linear.weight"
+    assert not torch.equal(weights.tensors[linear], last["current_model_state"][f"network.{linear}"])
+    assert last["callbacks"]["BestFigures"]["figures"]["top1"] == pytest.approx(
+        float(weights.card.provenance["measured"].removeprefix("val/top1 ")), abs=1e-4
+    )
+
+
+def test_the_head_alone_is_fitted_and_leaves_the_backbone_as_it_was(weights_of, setups, run, tmp_path):
+    head_only = {
+        "model.backbone_weights": weights_of("classification"),
+        "model.fit_head": "true",
+        "model.backbone_rate": 0,
+        "model.learning_rate": 0,
+        "trainer.limit_train_batches": 1,
+    }
+    options = [word for name, value in head_only.items() for word in (f"--{name}", value)]
+    assert run("fit", *setups["classification"].options(tmp_path, *options)).code == 0
+    before = read_weights(weights_of("classification")).tensors
+    after = read_weights(tmp_path / "run_1/checkpoints/weights.safetensors").tensors
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor) == (not name.startswith("heads.classification.linear."))
+
+
+def test_a_wrong_argument_of_a_class_is_told_without_all_types_that_were_tried():
+    message = """Parser key "model":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Problem with given class_path 'house.room.Task':
+        Parser key "num_classes": Expected a <class 'int'>. Got value: x
+    - Expected a <class 'NoneType'>
+  Given value: {}"""
+    assert explain(message) == """model: Parser key "num_classes": Expected a <class 'int'>. Got value: x (Task)"""
+    assert explain("something else") == "something else"
