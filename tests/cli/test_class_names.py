@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from mobilevision import get_model, load_model, save_weights
-from mobilevision.weights.file import read_weights
 
 MODELS = {
     "classification": "mobilenet_v2",

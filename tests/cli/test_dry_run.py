@@ -39,7 +39,9 @@ def test_what_is_wrong_with_the_data_ends_a_dry_run_with_one_line(setups, run, t
     options = setups["detection"].options(tmp_path / "runs", "--model.num_classes", "5")
     code, _, err = run("fit", "--dry-run", *options)
     assert code == 2
-    assert err.startswith("mobilevision: error: num_classes of detection is 5, its data has 2 classes (blue, red, ...): ")
+    assert err.startswith(
+        "mobilevision: error: num_classes of detection is 5, its data has 2 classes (blue, red, ...): "
+    )
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

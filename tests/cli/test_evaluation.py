@@ -9,9 +9,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from mobilevision import get_model, save_weights
 from mobilevision.weights.file import read_weights
 
-TASKS = ("classification", "detection", "segmentation")
+FIGURES = {"classification": "top1", "detection": "map", "segmentation": "miou"}
 ANALYSIS = {
     "classification": {"confusions"},
     "detection": {"precision_recall", "confusion", "errors"},
@@ -23,12 +24,18 @@ def read_figures(path):
     return json.loads(path.read_text())["figures"]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_validate_prints_the_figures_and_writes_them_with_what_they_come_from(task, weights_of, setups, run, tmp_path):
-    arguments = ["validate", *setups[task].options(tmp_path, "--ckpt_path", weights_of(task))]
+@pytest.fixture
+def options(setups, weights_of, tmp_path):
+    """The options to evaluate the network that a run of a task has trained, with all files in the test's folder."""
+    return lambda task, *more: setups[task].options(tmp_path, "--ckpt_path", weights_of(task), *more)
+
+
+@pytest.mark.parametrize("task", FIGURES)
+def test_validate_prints_the_figures_and_writes_them_with_what_they_come_from(task, options, weights_of, run, tmp_path):
+    arguments = ["validate", *options(task)]
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
-    assert setups[task].figure in out
+    assert FIGURES[task] in out
     assert "blue" in out
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert set(written) == {"figures", "per_class", "num_images", "details", "weights", "command", "versions"}
@@ -41,22 +48,18 @@ def test_validate_prints_the_figures_and_writes_them_with_what_they_come_from(ta
     assert set(written["versions"]) == {"mobilevision", "torch", "torchvision", "lightning", "torchmetrics", "python"}
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_errors_are_analyzed_when_that_is_asked_for(task, weights_of, setups, run, tmp_path):
-    options = setups[task].options(tmp_path, "--ckpt_path", weights_of(task), "--details", "true")
-    assert run("validate", *options).code == 0
+@pytest.mark.parametrize("task", FIGURES)
+def test_errors_are_analyzed_when_that_is_asked_for(task, options, run, tmp_path):
+    assert run("validate", *options(task, "--details", "true")).code == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["details"].keys() >= ANALYSIS[task]
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_test_measures_the_test_split_in_a_file_of_its_own(
-    task, weights_of, setups, write_dataset, run, tmp_path, monkeypatch
-):
+@pytest.mark.parametrize("task", FIGURES)
+def test_test_measures_the_test_split_in_a_file_of_its_own(task, options, write_dataset, run, tmp_path):
     root = write_dataset(task, tmp_path / "data", train=8, val=5, test=3)
-    options = setups[task].options(tmp_path, "--ckpt_path", weights_of(task), "--data.root", root)
-    assert run("validate", *options).code == 0
+    assert run("validate", *options(task, "--data.root", root)).code == 0
     validated = (tmp_path / "metrics.json").read_bytes()
-    code, out, err = run("test", *options)
+    code, out, err = run("test", *options(task, "--data.root", root))
     assert (code, err) == (0, "")
     assert "test, 3 images" in out
     assert json.loads((tmp_path / "metrics_test.json").read_text())["num_images"] == 3
@@ -71,8 +74,8 @@ def test_test_measures_the_test_split_in_a_file_of_its_own(
         ("segmentation", "ImageSets/Segmentation/test.txt"),
     ],
 )
-def test_a_dataset_without_a_test_split_is_not_tested(task, place, weights_of, setups, run, tmp_path):
-    code, out, err = run("test", *setups[task].options(tmp_path, "--ckpt_path", weights_of(task)))
+def test_a_dataset_without_a_test_split_is_not_tested(task, place, options, run, tmp_path):
+    code, out, err = run("test", *options(task))
     assert (code, out, err.count("\n")) == (2, "", 1)
     for part in ("has no test split", place, "mobilevision validate measures the validation split"):
         assert part in err
@@ -90,6 +93,16 @@ def test_checkpoint_and_weights_have_the_figures_of_the_training(trained, run, t
         assert run("validate", "--config", folder / "config.yaml", *options, "--output", output).code == 0
         assert f"val/miou {read_figures(output)['miou']:.4f}" == measured
         assert json.loads(output.read_text())["weights"]["path"] == str(options[1])
+
+
+@pytest.mark.parametrize("option", ["--model.pretrained", "--ckpt_path"])
+def test_a_background_that_the_data_does_not_have_is_left_out(option, setups, run, tmp_path):
+    weights = tmp_path / "background.safetensors"
+    options = {"width_mult": 0.1, "input_size": 64, "background": "first", "padding": "tf_same"}
+    save_weights(get_model("mobilenet_v2", num_classes=3, **options), weights)
+    code, _, err = run("validate", *setups["classification"].options(tmp_path, option, weights))
+    assert (code, err) == (0, "")
+    assert json.loads((tmp_path / "metrics.json").read_text())["num_images"] == 5
 
 
 def test_a_class_without_images_has_no_figure_and_null_in_the_file(setups, run, tmp_path):

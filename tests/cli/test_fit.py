@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 import torch
 import yaml
+from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from mobilevision.cli.training import explain
 from mobilevision.training.task import Task
 from mobilevision.weights.file import read_weights
 
-TASKS = ("classification", "detection", "segmentation")
+TASKS = {"classification": 224, "detection": 320, "segmentation": 513}
+"""The default input sizes by task."""
 AVERAGE = "lightning.pytorch.callbacks.EMAWeightAveraging"
 
 
@@ -39,14 +41,14 @@ def test_a_run_leaves_checkpoints_weights_a_log_and_its_configuration(task, trai
     assert card.provenance["measured"].startswith(f"val/{setups[task].figure} ")
 
 
-@pytest.mark.parametrize(("task", "size"), [("classification", 224), ("detection", 320), ("segmentation", 513)])
-def test_nothing_has_to_be_said_about_classes_and_size(task, size, setups, weights_of, run, tmp_path):
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_has_to_be_stated_about_classes_and_size(task, setups, weights_of, run, tmp_path):
     config = setups[task].read_config()
     config["model"]["init_args"] = {"width_mult": 0.1}
     config["trainer"] |= {"limit_train_batches": 1, "limit_val_batches": 1, "default_root_dir": str(tmp_path)}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     # Without weights the size is the paper's, with weights it is theirs.
-    for more, expected in (((), size), (("--model.pretrained", weights_of(task)), 64)):
+    for more, expected in (((), TASKS[task]), (("--model.pretrained", weights_of(task)), 64)):
         assert run("fit", "--config", tmp_path / "config.yaml", *more).code == 0
         number = len(list(tmp_path.glob("run_*")))
         (head,) = read_weights(tmp_path / f"run_{number}/checkpoints/best.ckpt").card.heads.values()
@@ -99,6 +101,33 @@ def test_a_run_interrupted_in_an_epoch_is_resumed_to_the_same_bits(task, setups,
     assert whole["global_step"] == again["global_step"] == 8
     assert all(torch.equal(whole["state_dict"][name], tensor) for name, tensor in again["state_dict"].items())
     assert whole["callbacks"]["BestFigures"] == again["callbacks"]["BestFigures"]
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A checkpoint of torchvision's, of seven classes."""
+    path = tmp_path / "foreign.pth"
+    torch.save(torchvision_mobilenet_v2(num_classes=7, width_mult=0.1).state_dict(), path)
+    return path
+
+
+def test_weights_of_other_classes_start_a_training_and_one_line_tells_what_was_loaded(foreign, setups, run, tmp_path):
+    options = setups["classification"].options(tmp_path / "runs", "--model.pretrained", foreign)
+    code, out, err = run("fit", *options)
+    assert (code, err) == (0, "")
+    lines = [line for line in out.splitlines() if "loaded" in line]
+    assert lines == [f"{foreign}: loaded 314 of 316 tensors; missing: 2 classes of 2; unexpected: 7 classes of 7"]
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_foreign_backbone_starts_a_training_with_its_own_options(task, foreign, setups, run, tmp_path):
+    options = setups[task].options(tmp_path / "runs", "--model.backbone_weights", foreign)
+    code, out, err = run("fit", *options, "--trainer.limit_train_batches", "1")
+    assert (code, err) == (0, "")
+    assert f"{foreign}: loaded" in out
+    assert "tensors beside the backbone" in out
+    card = read_weights(tmp_path / "runs/run_1/checkpoints/weights.safetensors").card
+    assert (card.backbone.norm_eps, card.backbone.norm_momentum) == (1e-5, 0.1)
 
 
 def test_an_average_of_the_weights_is_what_is_kept_and_measured(setups, run, tmp_path):
