@@ -1,9 +1,13 @@
-"""Three small datasets, one per task, each with a configuration, and a network trained on each."""
+"""Small datasets with configurations, one for each task and one for all of them, and networks trained on them."""
 
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +15,7 @@ import pytest
 import yaml
 
 from mobilevision.cli import main
+from mobilevision.training.task import Task
 
 TASKS = {
     "classification": ("ClassificationTask", "ImageNetDataModule", {}, "top1"),
@@ -67,7 +72,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def setups(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path]) -> dict[str, Setup]:
-    """The three tasks by name: narrow networks for small images, 8 to train on and 5 to evaluate."""
+    """The tasks by name: narrow networks for small images, 8 to train on and 5 to evaluate."""
 
     def make(task: str) -> Setup:
         task_class, data_class, data_options, figure = TASKS[task]
@@ -91,7 +96,32 @@ def setups(tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[...
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         return Setup(task, folder / "config.yaml", root, figure)
 
-    return {task: make(task) for task in TASKS}
+    setups = {task: make(task) for task in TASKS}
+    return {**setups, "multitask": join(setups, tmp_path_factory.mktemp("joint"))}
+
+
+def join(setups: dict[str, Setup], folder: Path) -> Setup:
+    """Set up a network with a head for each dataset, at sizes of their own; five images have boxes and masks."""
+    for task, setup in setups.items():
+        shutil.copytree(setup.root, folder / task)
+    path = folder / "detection/annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    for image in content["images"][:5]:
+        file = folder / "detection/train2017" / image["file_name"]
+        image["file_name"] = f"train_{image['id']}.png"
+        file.rename(file.with_name(image["file_name"]))
+    path.write_text(json.dumps(content))
+
+    config = setups["classification"].read_config()
+    del config["model"]["init_args"]["input_size"]
+    config["model"]["class_path"] = "MultiTaskTask"
+    config["data"] = {"class_path": "MultiTaskDataModule", "init_args": {}}
+    for (task, setup), size in zip(setups.items(), (32, 64, 65), strict=True):
+        data = setup.read_config()["data"]
+        data["init_args"] |= {"root": str(folder / task), "input_size": size}
+        config["data"]["init_args"][task] = data
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return Setup("multitask", folder / "config.yaml", folder, "score")
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +143,29 @@ def trained(setups: dict[str, Setup], tmp_path_factory: pytest.TempPathFactory) 
 def weights_of(trained: Callable[[str], Path]) -> Callable[[str], Path]:
     """The weights of a run of one epoch of a task."""
     return lambda task: trained(task) / "checkpoints/weights.safetensors"
+
+
+@pytest.fixture
+def run_interrupted(run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Outcome]]:
+    """Run the command line in this process, and press Ctrl-C before a batch of an epoch."""
+    # A worker of the tests may ignore it.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Every step is saved, or it would depend on the machine which one is the last.
+    monkeypatch.setattr("mobilevision.cli.checkpoints.SAVING_INTERVAL", timedelta(microseconds=1))
+    start_batch = Task.on_train_batch_start
+
+    def run_interrupted(*arguments: object, epoch: int, batch_index: int) -> Outcome:
+        def interrupt(task: Task, batch: Any, batch_idx: int) -> None:
+            start_batch(task, batch, batch_idx)
+            if (task.current_epoch, batch_idx) == (epoch, batch_index):
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Task, "on_train_batch_start", interrupt)
+            return run(*arguments)
+
+    yield run_interrupted
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture

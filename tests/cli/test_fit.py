@@ -1,8 +1,6 @@
 """``fit`` on small datasets of all three tasks: what it leaves, where it starts, how it is resumed."""
 
 import csv
-import signal
-from datetime import timedelta
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ import yaml
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
 from mobilevision.cli.training import explain
-from mobilevision.training.task import Task
 from mobilevision.weights.file import read_weights
 
 TASKS = {"classification": 224, "detection": 320, "segmentation": 513}
@@ -69,38 +66,29 @@ def test_a_new_run_from_a_runs_configuration_trains_the_same_network_beside_it(t
     assert all(torch.equal(tensors[0][name], tensor) for name, tensor in tensors[1].items())
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_run_interrupted_in_an_epoch_is_resumed_to_the_same_bits(task, setups, run, tmp_path, monkeypatch):
-    options = ("--trainer.max_epochs", 2, "--data.batch_size", 2, "--data.num_workers", 0)
-    assert run("fit", *setups[task].options(tmp_path / "whole", *options)).code == 0
+@pytest.mark.parametrize("task", [*TASKS, "multitask"])
+def test_a_run_interrupted_in_an_epoch_is_resumed_to_the_same_bits(task, setups, run_interrupted, run, tmp_path):
+    batches = () if task == "multitask" else ("--data.batch_size", 2)
+    options = ("--trainer.max_epochs", 2, *batches)
+    whole = run("fit", *setups[task].options(tmp_path / "whole", *options))
+    assert (whole.code, whole.err) == (0, "")
 
-    monkeypatch.setattr("mobilevision.cli.checkpoints.SAVING_INTERVAL", timedelta(microseconds=1))
-    start_batch, handler = Task.on_train_batch_start, signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def interrupt(task, batch, batch_idx):
-        start_batch(task, batch, batch_idx)
-        if (task.current_epoch, batch_idx) == (1, 2):
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Task, "on_train_batch_start", interrupt)
-        interrupted = run("fit", *setups[task].options(tmp_path / "resumed", *options))
-    signal.signal(signal.SIGINT, handler)
+    again = setups[task].options(tmp_path / "resumed", *options)
+    interrupted = run_interrupted("fit", *again, epoch=1, batch_index=2)
     assert (interrupted.code, interrupted.err) == (130, "mobilevision: interrupted\n")
-    files = tmp_path / "resumed/run_1/checkpoints"
-    assert {path.name for path in files.iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert torch.load(files / "last.ckpt", weights_only=True)["global_step"] == 6
+    checkpoints = tmp_path / "resumed/run_1/checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    stopped_at = torch.load(checkpoints / "last.ckpt", weights_only=True)["global_step"]
 
-    resumed = run("fit", *setups[task].options(tmp_path / "resumed", *options, "--ckpt_path", "last"))
+    resumed = run("fit", *again, "--ckpt_path", "last")
     assert (resumed.code, resumed.err) == (0, "")
     assert [path.name for path in (tmp_path / "resumed").iterdir()] == ["run_1"]
     assert {row["epoch"] for row in read_log(tmp_path / "resumed/run_1")} == {"1"}
-    whole, again = (
-        torch.load(tmp_path / name / "run_1/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "resumed")
-    )
-    assert whole["global_step"] == again["global_step"] == 8
-    assert all(torch.equal(whole["state_dict"][name], tensor) for name, tensor in again["state_dict"].items())
-    assert whole["callbacks"]["BestFigures"] == again["callbacks"]["BestFigures"]
+    last = [tmp_path / name / "run_1/checkpoints/last.ckpt" for name in ("whole", "resumed")]
+    first, second = (torch.load(path, weights_only=True) for path in last)
+    assert first["global_step"] == second["global_step"] == 2 * (stopped_at - 2)
+    assert all(torch.equal(first["state_dict"][name], tensor) for name, tensor in second["state_dict"].items())
+    assert first["callbacks"]["BestFigures"] == second["callbacks"]["BestFigures"]
 
 
 @pytest.fixture
