@@ -1,9 +1,11 @@
 """Small datasets with configurations, one for each task and one for all of them, and networks trained on them."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -46,7 +48,7 @@ class Setup(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    code: int
+    code: int | None
     out: str
     err: str
 
@@ -175,31 +177,58 @@ def command() -> tuple[list[str], dict[str, str]]:
 
 
 @pytest.fixture
-def torchrun() -> Callable[[int], list[str]]:
-    """Return the command that starts as many processes of a module, which find each other on a free port."""
-
-    def torchrun(processes: int) -> list[str]:
-        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-
-    return torchrun
-
-
-@pytest.fixture
-def start(
-    command: tuple[list[str], dict[str, str]], torchrun: Callable[[int], list[str]]
-) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run the command line in another process, or in as many as asked for under torchrun, to its end."""
+def start(command: tuple[list[str], dict[str, str]]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run the command line in another process, which may start more of them, to its end."""
     words, environment = command
 
-    def start(*arguments: object, processes: int | None = None) -> "subprocess.CompletedProcess[str]":
-        launcher = words[:1] if processes is None else torchrun(processes)
+    def start(*arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*launcher, *words[1:], *map(str, arguments)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
+            [*words, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
         )
 
     return start
+
+
+PROCESS = """
+import os, sys
+os.environ.update(environment)
+for number, file in enumerate(files, start=1):
+    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+from lightning.pytorch.utilities import rank_zero_only
+from mobilevision.cli import main
+rank_zero_only.rank = int(environment["RANK"])  # read from the environment when it is imported
+sys.exit(main(arguments))
+"""
+
+
+@pytest.fixture
+def start_together(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Outcome]]:
+    """Run the command line in processes of one run, as torchrun starts them, but forked: imports take seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mobilevision.cli.fit", "mobilevision.cli.evaluation"])
+
+    def start_together(count: int, *arguments: object) -> list[Outcome]:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "test"}
+        folder = tmp_path_factory.mktemp("processes")
+        processes = []
+        for rank in range(count):
+            numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+            given = {
+                "environment": shared | {name: str(number) for name, number in numbers.items()},
+                "files": [str(folder / f"{rank}.{name}") for name in ("out", "err")],
+                "arguments": list(map(str, arguments)),
+            }
+            processes.append(context.Process(target=exec, args=(PROCESS, given)))
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(300)
+        return [
+            Outcome(process.exitcode, *((folder / f"{rank}.{name}").read_text() for name in ("out", "err")))
+            for rank, process in enumerate(processes)
+        ]
+
+    return start_together
