@@ -237,7 +237,9 @@ def _name_classes(heads: Mapping[str, Head], pairs: Mapping[str, str], card: Wei
     for name, their_name in pairs.items():
         theirs, head = card.heads[their_name], heads[name]
         places = match_classes(head, theirs).places
-        if len(theirs.class_names) == theirs.config["num_classes"] and len(places) == head.num_classes:
+        named = len(theirs.class_names) == theirs.config["num_classes"] and len(places) == head.num_classes
+        # The names of the data stay: the weights may spell them differently.
+        if named and not head.class_names:
             head.class_names = tuple(theirs.class_names[places[label]] for label in range(head.num_classes))
 
 
