@@ -1,67 +1,22 @@
 import json
 import math
-import subprocess
-import sys
-import warnings
-from datetime import timedelta
+import threading
 
 import numpy as np
 import pytest
 import torch
-from mobilevision.detection.details import describe
-from mobilevision.detection.metrics import FIGURES, CocoMeanAP, coco_mean_ap
 
-from mobilevision.detection.types import Detections, Result, Truth
+from mobilevision.detection import evaluator as module
+from mobilevision.detection.criterion import MultiboxLoss
+from mobilevision.detection.evaluator import FIGURES, DetectionEvaluator, coco_mean_ap
+from mobilevision.detection.types import Batch, Detections, Result
+from mobilevision.head import Selection
+from mobilevision.training import evaluation
 
-
-def make_truth(boxes_xywh, labels, crowd=None):
-    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
-    crowd = np.zeros(len(boxes), dtype=np.bool_) if crowd is None else np.array(crowd, dtype=np.bool_)
-    return Truth(boxes, np.array(labels, dtype=np.int64), crowd, boxes[:, 2] * boxes[:, 3])
-
-
-def make_result(boxes_xywh, scores, labels):
-    boxes = np.array(boxes_xywh, dtype=np.float64).reshape(-1, 4)
-    return Result(boxes, np.array(scores, dtype=np.float64), np.array(labels, dtype=np.int64))
+NAMES = ("boat", "kite", "tree")
 
 
-def make_set(num_images, num_classes=3, seed=0):
-    """Truths, some of them empty or crowds, and detections near them."""
-    generator = np.random.default_rng(seed)
-    truths, detections = [], []
-    for index in range(num_images):
-        count = 0 if index % 4 == 1 else int(generator.integers(1, 6))
-        boxes = generator.uniform((0, 0, 5, 5), (200, 200, 120, 120), (count, 4)).round()
-        labels = generator.integers(0, num_classes, count)
-        truths.append(make_truth(boxes, labels, generator.random(count) < 0.2))
-        found = np.repeat(boxes, 2, axis=0) + generator.normal(0, 4, (2 * count, 4)).round()
-        corners = np.concatenate([found[:, :2], found[:, :2] + np.maximum(found[:, 2:], 1)], axis=1)
-        # Few different scores: ties are broken by the order of the images.
-        scores = generator.integers(1, 5, 2 * count) / 5
-        columns = (corners.astype(np.float32), scores.astype(np.float32), np.repeat(labels, 2))
-        detections.append(Detections(*map(torch.from_numpy, columns)))
-    return truths, detections
-
-
-def measure(truths, detections, positions, batch_size=4):
-    return measure_all(truths, detections, positions, batch_size).coco
-
-
-def measure_all(truths, detections, positions, batch_size=4):
-    metric = CocoMeanAP(num_classes=3)
-    for start in range(0, len(positions), batch_size):
-        batch = positions[start : start + batch_size]
-        metric.update(torch.tensor(batch), [detections[index] for index in batch], [truths[index] for index in batch])
-    return metric.compute()
-
-
-def assert_same(measured, expected):
-    assert measured.figures == expected.figures
-    assert np.array_equal(measured.precision, expected.precision, equal_nan=True)
-    assert measured.num_images == expected.num_images
-
-
-def test_one_found_one_missed_and_one_false_alarm_by_hand():
+def test_one_found_one_missed_and_one_false_alarm_by_hand(make_truth, make_result):
     # Label 0: found by the better of two detections: precision 1 up to recall 1/2, nothing beyond: 51 of 101 recalls.
     # Label 1: one object, found with an IoU of 0.8: up to that threshold, 7 of 10.
     truth = make_truth([[0, 0, 10, 10], [50, 50, 10, 10], [20, 0, 10, 10]], [0, 0, 1])
@@ -79,7 +34,7 @@ def test_one_found_one_missed_and_one_false_alarm_by_hand():
     assert measured.num_images == 1
 
 
-def test_a_detection_on_a_crowd_is_no_false_alarm():
+def test_a_detection_on_a_crowd_is_no_false_alarm(make_truth, make_result):
     truth = make_truth([[0, 0, 10, 10], [40, 40, 50, 50]], [0, 0], crowd=[False, True])
     found = [[0, 0, 10, 10], [45, 45, 10, 10], [60, 60, 20, 20]]
     # The crowd's come first by score, where false alarms would cost.
@@ -87,133 +42,134 @@ def test_a_detection_on_a_crowd_is_no_false_alarm():
     assert measured.figures["map"] == 1.0
 
 
-def test_a_set_without_images_has_nothing_to_measure():
-    measured = coco_mean_ap([], [], num_classes=2)
+@pytest.mark.parametrize("num_images", [0, 2])
+def test_without_objects_and_detections_there_is_nothing_to_measure(make_truth, make_result, num_images):
+    measured = coco_mean_ap([make_result([], [], [])] * num_images, [make_truth([], [])] * num_images, num_classes=2)
     assert dict(measured.figures) == dict.fromkeys(FIGURES, -1.0)
     assert all(map(math.isnan, measured.map_per_class + measured.map_50_per_class))
-    assert measured.num_images == 0
+    assert measured.num_images == num_images
 
 
-def test_images_without_objects_and_detections_have_nothing_to_measure():
-    nothing = make_result([], [], []), make_truth([], [])
-    measured = coco_mean_ap([nothing[0]] * 2, [nothing[1]] * 2, num_classes=1)
-    assert dict(measured.figures) == dict.fromkeys(FIGURES, -1.0)
-    assert measured.num_images == 2
-
-
-def test_the_mean_over_classes_is_the_figure():
-    truths, detections = make_set(20)
-    measured = measure(truths, detections, list(range(20)))
+def test_the_mean_over_classes_is_the_figure(random_set):
+    measured = coco_mean_ap(*random_set(20), num_classes=3)
     assert 0.1 < measured.figures["map"] < 0.9
     assert np.mean(measured.map_per_class) == pytest.approx(measured.figures["map"], abs=1e-6)
     assert np.mean(measured.map_50_per_class) == pytest.approx(measured.figures["map_50"], abs=1e-6)
 
 
-def test_the_metric_measures_what_the_function_does():
-    truths, detections = make_set(9)
-    results = [
-        make_result(np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), scores, labels)
-        for boxes, scores, labels in ([column.numpy() for column in found] for found in detections)
-    ]
-    assert_same(measure(truths, detections, list(range(9))), coco_mean_ap(results, truths, num_classes=3))
+class Images:
+    """Images whose network outputs are the detections themselves, and whose loss is their number for each object."""
 
+    def __init__(self, results, truths):
+        self.truths = truths
+        corners = [np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) for boxes, *_ in results]
+        self.detections = [
+            Detections(torch.from_numpy(each).float(), torch.from_numpy(found.scores), torch.from_numpy(found.labels))
+            for each, found in zip(corners, results, strict=True)
+        ]
 
-def test_neither_batches_nor_order_nor_repeats_change_the_figures():
-    truths, detections = make_set(21)
-    expected = measure(truths, detections, list(range(21)))
-    backwards_with_repeats = [*reversed(range(21)), 0, 1, 20]
-    assert_same(measure(truths, detections, backwards_with_repeats, batch_size=5), expected)
-    assert expected.num_images == 21
-    # The order of the images does decide between their equal scores, so that sorting them is needed.
-    swapped = measure(truths[::-1], detections[::-1], list(range(21)))
-    assert swapped.figures != expected.figures
+    def per_image(self, outputs, batch):
+        counts = torch.tensor([len(truth.labels) for truth in batch.truths])
+        return MultiboxLoss(batch.positions * counts / 2, batch.positions * counts / 2, counts)
 
+    def make_evaluator(self):
+        options = {"criterion": self, "postprocess": lambda outputs, sizes, selection: outputs}
+        return DetectionEvaluator(3, NAMES, **options, selection=Selection())
 
-def test_one_class_is_measured():
-    metric = CocoMeanAP(num_classes=1)
-    metric.update(torch.tensor([0]), [Detections(*make_detection())], [make_truth([[0, 0, 10, 10]], [0])])
-    assert metric.compute().coco.map_per_class == (1.0,)
-
-
-def make_detection():
-    return torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0.5]), torch.tensor([0])
-
-
-def test_nothing_stays_after_a_reset():
-    truths, detections = make_set(3)
-    metric = CocoMeanAP(num_classes=3)
-    metric.update(torch.arange(3), detections, truths)
-    metric.reset()
-    metric.update(torch.tensor([0]), [Detections(*make_detection())], [make_truth([[0, 0, 10, 10]], [0])])
-    assert metric.compute().coco.num_images == 1
-
-
-NOT_UPDATED = "The ``compute`` method of metric CocoMeanAP was called before"
-
-OTHER_PROCESS = """
-import sys
-import torch
-from mobilevision.detection.metrics import CocoMeanAP
-from mobilevision.detection.types import Detections, Truth
-
-folder, rank, world_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
-images, rounds = torch.load(f"{folder}/rounds.pt", weights_only=True)
-for shares in rounds:
-    metric = CocoMeanAP(num_classes=3)
-    for position in shares[rank]:
-        found, true = images[position]
-        metric.update(torch.tensor([position]), [Detections(*found)], [Truth(*(column.numpy() for column in true))])
-    metric.compute()
-torch.distributed.destroy_process_group()
-"""
+    def evaluate(self, positions, batch_size=4):
+        evaluator = self.make_evaluator()
+        for rows in torch.tensor(positions, dtype=torch.int64).split(batch_size):
+            if len(rows):
+                truths = tuple(self.truths[row] for row in rows)
+                batch = Batch(*[torch.zeros(len(rows))] * 4, rows, truths)
+                evaluator.update([self.detections[row] for row in rows], batch)
+        return evaluator
 
 
 @pytest.fixture
-def other_processes(tmp_path):
-    """Start further processes, which take their shares of the images, and meet them."""
-    processes = []
-
-    def start(images, rounds):
-        torch.save((images, rounds), tmp_path / "rounds.pt")
-        count = len(rounds[0])
-        for rank in range(1, count):
-            command = [sys.executable, "-W", "ignore", "-c", OTHER_PROCESS, str(tmp_path), str(rank), str(count)]
-            processes.append(subprocess.Popen(command))
-        meeting, patience = f"file://{tmp_path}/meeting", timedelta(seconds=60)
-        torch.distributed.init_process_group("gloo", init_method=meeting, rank=0, world_size=count, timeout=patience)
-
-    yield start
-    torch.distributed.destroy_process_group()
-    assert [process.wait(timeout=60) for process in processes] == [0] * len(processes)
+def make_images(random_set):
+    # Few different scores: ties are broken by the order of the images.
+    return lambda count: Images(*random_set(count, num_scores=5))
 
 
-@pytest.mark.parametrize(
-    "rounds",
-    [
-        # A set that does not divide, where the second repeats an image; all images on one process, then on the other;
-        # images without objects only.
-        [([0, 2, 4, 6, 8], [1, 3, 5, 7, 0]), ([0, 1, 2], []), ([], [0, 2]), ([1], [5])],
-        # Likewise; one process without objects; more processes than images; no images at all.
-        [([0, 3, 6], [1, 4, 7], [2, 5, 0]), ([0, 4], [1, 5], [2, 8]), ([], [3], []), ([], [], [])],
-    ],
-    ids=["two", "three"],
-)
-def test_processes_together_measure_what_one_does_even_if_some_have_nothing(rounds, other_processes):
-    truths, detections = make_set(9)
-    together = [sorted({position for share in shares for position in share}) for shares in rounds]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=NOT_UPDATED)
-        expected = [measure_all(truths, detections, positions) for positions in together]
+@pytest.fixture
+def images(make_images):
+    return make_images(21)
 
-    images = [
-        (tuple(found), tuple(map(torch.from_numpy, truth))) for found, truth in zip(detections, truths, strict=True)
+
+def test_the_evaluator_measures_what_the_function_does(images):
+    evaluator = images.evaluate(range(21))
+    report, results = evaluator.compute(), []
+    for boxes, scores, labels in ([column.double().numpy() for column in found] for found in images.detections):
+        results.append(Result(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), scores, labels.astype(int)))
+    expected = coco_mean_ap(results, images.truths, num_classes=3)
+    counts = np.array([len(truth.labels) for truth in images.truths])
+    assert report.figures == {"loss": np.arange(21) @ counts / counts.sum(), **expected.figures}
+    assert [figures["map"] for figures in report.per_class.values()] == list(expected.map_per_class)
+    assert [figures["map_50"] for figures in report.per_class.values()] == list(expected.map_50_per_class)
+    assert (tuple(report.per_class), report.num_images, report.details) == (NAMES, 21, {})
+    analysis = evaluator.analyze()
+    assert analysis["errors"]["map_50"] == pytest.approx(report.figures["map_50"])
+    assert analysis["confusion"]["classes"] == [*NAMES, "background"]
+    json.dumps(analysis)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 30])
+def test_neither_batches_nor_order_nor_repeats_change_the_figures(images, batch_size):
+    backwards_with_repeats = [*reversed(range(21)), 0, 1, 20]
+    assert images.evaluate(backwards_with_repeats, batch_size).compute() == images.evaluate(range(21)).compute()
+
+
+def test_the_order_of_the_images_decides_between_equal_scores(images, make_images):
+    swapped = make_images(21)
+    swapped.truths, swapped.detections = images.truths[::-1], images.detections[::-1]
+    assert swapped.evaluate(range(21)).compute().figures != images.evaluate(range(21)).compute().figures
+
+
+def test_nothing_stays_after_a_reset(images):
+    evaluator = images.evaluate(range(3))
+    evaluator.reset()
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        assert evaluator.compute().num_images == 0
+
+
+SHARES = [
+    # A dataset that does not divide, where the last process repeats an image.
+    ([0, 3, 6], [1, 4, 7], [2, 5, 0]),
+    # One process has objects only; images without objects; one process without any image; none at all.
+    ([0, 4], [1, 5], [2, 8]),
+    ([1], [5], []),
+    ([], [3], []),
+    ([], [], []),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
+@pytest.mark.parametrize("shares", SHARES)
+def test_processes_together_measure_what_one_does_even_if_some_have_nothing(images, monkeypatch, shares):
+    together = images.evaluate(sorted({position for share in shares for position in share}))
+    expected = together.compute().figures, json.dumps(together.analyze())
+    # Threads stand for processes: each waits for the rows of the others.
+    barrier, gathered, found = threading.Barrier(len(shares)), {}, {}
+
+    def gather_rows(rows, device):
+        gathered[threading.current_thread().name] = rows
+        barrier.wait(60)
+        every = torch.cat([gathered[str(rank)] for rank in range(len(shares))])
+        barrier.wait(60)
+        return every
+
+    def measure(rank, evaluator):
+        found[rank] = evaluator.compute().figures, json.dumps(evaluator.analyze())
+
+    for each in (module, evaluation):
+        monkeypatch.setattr(each, "gather_rows", gather_rows)
+    threads = [
+        threading.Thread(target=measure, args=(rank, images.evaluate(share)), name=str(rank))
+        for rank, share in enumerate(shares)
     ]
-    other_processes(images, rounds)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=NOT_UPDATED)
-        measured = [measure_all(truths, detections, shares[0]) for shares in rounds]
-    names = ("boat", "kite", "tree")
-    for found, wanted in zip(measured, expected, strict=True):
-        assert_same(found.coco, wanted.coco)
-        assert json.dumps(describe(found, names)) == json.dumps(describe(wanted, names))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == dict.fromkeys(range(len(shares)), expected)
