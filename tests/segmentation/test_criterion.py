@@ -2,50 +2,75 @@ import math
 
 import pytest
 import torch
-from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobilevision.segmentation import loss
-from mobilevision.segmentation.types import IGNORE_INDEX
+from mobilevision.segmentation import criterion as module
+from mobilevision.segmentation.criterion import (
+    EnlargedCrossEntropy,
+    SegmentationCriterion,
+    interpolation,
+    segmentation_loss,
+)
+from mobilevision.segmentation.types import IGNORE_INDEX, Batch
+
+SIDES = st.integers(1, 9)
 
 
-def random_masks(*shape, num_classes):
-    return torch.randint(0, num_classes, shape, dtype=torch.uint8)
+def draw_masks(num, height, width, num_classes):
+    masks = torch.randint(0, num_classes, (num, height, width), dtype=torch.uint8)
+    masks[torch.rand(masks.shape) < 0.3] = IGNORE_INDEX
+    return masks
 
 
-def test_equal_logits_cost_the_logarithm_of_the_number_of_classes():
-    found = segmentation_loss(torch.zeros(2, 4, 3, 3), random_masks(2, 3, 3, num_classes=4))
-    torch.testing.assert_close(found.sums, torch.full((2,), 9 * math.log(4)))
-    torch.testing.assert_close(found.total, torch.tensor(math.log(4)))
+def enlarge_first(logits, masks, class_weights=None, reduction="none"):
+    enlarged = F.interpolate(logits, size=masks.shape[1:], mode="bilinear", align_corners=True)
+    options = {"weight": class_weights, "ignore_index": IGNORE_INDEX, "reduction": reduction}
+    return F.cross_entropy(enlarged, masks.long(), **options)
 
 
-def test_only_kept_pixels_count_and_all_images_share_one_denominator():
+def compute_loss(logits, masks, class_weights=None, **options):
+    criterion = SegmentationCriterion(**{"output_stride": 16, "padding": "symmetric"} | options)
+    criterion.class_weights = class_weights
+    images = torch.empty(len(masks), 3, *masks.shape[1:], dtype=torch.uint8)
+    return criterion(logits, Batch(images, masks, torch.arange(len(masks))))["loss"]
+
+
+def test_only_pixels_that_count_do_and_all_images_share_one_denominator():
     logits = torch.tensor([[[[0.0, 0.0]], [[0.0, 9.0]]], [[[0.0, 0.0]], [[2.0, -3.0]]]])
     masks = torch.tensor([[[0, IGNORE_INDEX]], [[1, 0]]], dtype=torch.uint8)
-
     found = segmentation_loss(logits, masks)
-
     first, second = math.log(2), math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-3))
     torch.testing.assert_close(found.sums, torch.tensor([first, second]))
     assert found.num_pixels.tolist() == [1, 2]
-    torch.testing.assert_close(found.total, torch.tensor((first + second) / 3))
+    assert compute_loss(logits, masks, output_stride=1).item() == pytest.approx((first + second) / 3)
 
 
-def test_a_map_is_enlarged_to_the_masks_with_corners_on_corners():
-    logits, masks = torch.randn(2, 5, 3, 3), random_masks(2, 33, 33, num_classes=5)
-    masks[0, :10] = IGNORE_INDEX
-    enlarged = F.interpolate(logits, size=(33, 33), mode="bilinear", align_corners=True)
-    expected = F.cross_entropy(enlarged, masks.long(), ignore_index=IGNORE_INDEX)
-    torch.testing.assert_close(segmentation_loss(logits, masks).total, expected)
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 1.0, 4.0])])
+def test_a_map_is_enlarged_to_the_masks_and_a_pixel_weighs_what_its_class_does(class_weights, trained):
+    logits, masks = torch.randn(2, 3, 3, 3, requires_grad=trained), draw_masks(2, 33, 33, 3)
+    expected = enlarge_first(logits, masks, class_weights, reduction="mean")
+    torch.testing.assert_close(compute_loss(logits, masks, class_weights), expected)
 
 
-def test_a_batch_without_any_kept_pixel_costs_nothing_and_moves_nothing():
-    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    found = segmentation_loss(logits, torch.full((2, 8, 8), IGNORE_INDEX, dtype=torch.uint8))
-    found.total.backward()
-    assert found.total.item() == 0.0
-    assert found.num_pixels.tolist() == [0, 0]
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
+@pytest.mark.parametrize("padding", ["symmetric", "tf_same"])
+def test_on_other_sides_than_deeplabs_cells_are_compared_with_the_pixels_they_lie_on(padding):
+    # Cell i lies on pixel 4 i under symmetric padding, and where it has seen as much on either side under SAME.
+    first = 0 if padding == "symmetric" else 3
+    masks = torch.full((1, 1, 8), IGNORE_INDEX, dtype=torch.uint8)
+    masks[0, 0, first], masks[0, 0, first + 4] = 0, 1
+    logits = torch.tensor([[[[9.0, -9.0]], [[-9.0, 9.0]]]])
+    assert compute_loss(logits, masks, output_stride=4, padding=padding) < 1e-3
+
+
+def test_a_batch_without_any_pixel_that_counts_costs_nothing_and_moves_nothing():
+    logits = torch.randn(2, 3, 3, 3, requires_grad=True)
+    loss = compute_loss(logits, torch.full((2, 33, 33), IGNORE_INDEX, dtype=torch.uint8))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not logits.grad.any()
 
 
 def test_half_precision_logits_are_summed_in_float32():
@@ -54,28 +79,41 @@ def test_half_precision_logits_are_summed_in_float32():
     torch.testing.assert_close(found.sums, torch.tensor([90_000 * math.log(2)]))
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_a_pixel_weighs_what_its_class_does_in_loss_and_mean(trained):
-    logits, masks = torch.randn(2, 3, 4, 4, requires_grad=trained), random_masks(2, 9, 9, num_classes=3)
-    masks[0, :3] = IGNORE_INDEX
-    weights = torch.tensor([0.5, 1.0, 4.0])
-    enlarged = F.interpolate(logits, size=(9, 9), mode="bilinear", align_corners=True)
-    expected = F.cross_entropy(enlarged, masks.long(), weight=weights, ignore_index=IGNORE_INDEX)
-    torch.testing.assert_close(segmentation_loss(logits, masks, weights).total, expected)
+def test_a_line_is_enlarged_corners_on_corners():
+    assert interpolation(2, 5)[:, 1].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert interpolation(1, 3).tolist() == [[1.0]] * 3
+    assert interpolation(3, 1).tolist() == [[1.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("band_elements", [1, 200, 10**6])
-def test_judging_is_picking_the_best_class_and_summing_the_loss(band_elements, monkeypatch):
-    monkeypatch.setattr(loss, "BAND_ELEMENTS", band_elements)
-    logits, mask = torch.randn(3, 17, 11) * 30, random_masks(17, 11, num_classes=3)
-    mask[:4, 2:] = IGNORE_INDEX
-    judged, expected = judge_pixels(logits, mask), segmentation_loss(logits[None], mask[None])
-    assert torch.equal(judged.predicted, logits.argmax(0))
-    torch.testing.assert_close(judged.loss[None], expected.sums)
-    assert judged.num_pixels == expected.num_pixels
+@settings(max_examples=25)
+@given(h=SIDES, w=SIDES, size=st.tuples(st.integers(1, 40), st.integers(1, 40)), num_classes=st.integers(1, 6))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_and_gradients_are_those_of_enlarging_first(weighted, h, w, size, num_classes):
+    logits, masks = torch.randn(3, num_classes, h, w) * 4, draw_masks(3, *size, num_classes)
+    weights = torch.tensor([1.0, -0.5, 2.0])
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    class_weights = torch.rand(num_classes) * 3 if weighted else None
+    sums = EnlargedCrossEntropy.apply(ours, masks, class_weights)
+    expected = enlarge_first(plain, masks, class_weights).sum((1, 2))
+    torch.testing.assert_close(sums, expected, atol=1e-3, rtol=1e-4)
+    (sums * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-3, rtol=1e-3)
 
 
-def test_an_image_without_any_kept_pixel_is_judged_to_cost_nothing():
-    judged = judge_pixels(torch.zeros(2, 3, 3), torch.full((3, 3), IGNORE_INDEX, dtype=torch.uint8))
-    assert judged.loss == judged.num_pixels == 0
-    assert torch.equal(judged.predicted, torch.zeros(3, 3, dtype=torch.int64))
+def test_rows_are_taken_in_bands_without_a_seam(monkeypatch):
+    logits, masks = torch.randn(2, 3, 5, 5, requires_grad=True), draw_masks(2, 33, 31, 3)
+    whole = EnlargedCrossEntropy.apply(logits, masks)
+    (gradient,) = torch.autograd.grad(whole.sum(), logits)
+    monkeypatch.setattr(module, "BAND_ELEMENTS", 3 * 31 * 4)
+    banded = EnlargedCrossEntropy.apply(logits, masks)
+    torch.testing.assert_close(banded, whole)
+    torch.testing.assert_close(torch.autograd.grad(banded.sum(), logits)[0], gradient)
+
+
+def test_training_on_a_map_costs_what_it_does_enlarged_under_mixed_precision_too():
+    masks = draw_masks(2, 33, 33, 4)
+    logits = torch.randn(2, 4, 5, 5).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained, evaluated = (segmentation_loss(each, masks) for each in (logits.clone().requires_grad_(), logits))
+    torch.testing.assert_close(trained.sums.detach(), evaluated.sums)
