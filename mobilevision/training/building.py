@@ -62,7 +62,7 @@ def build_for_data(given: GivenOptions, networks: Networks, data: ImageDataModul
         network = build_network(card, networks)
     if backbone_weights is not None:
         backbone_report = load_backbone(network, backbone_weights, str(given.backbone_weights))
-    return BuiltNetwork(network.train(), report, backbone_report)
+    return BuiltNetwork(network, report, backbone_report)
 
 
 def _describe(
