@@ -71,6 +71,8 @@ class DetectionConfig(HeadConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names("score_function", [self.score_function], get_args(ScoreFunction))
+        if self.output_stride != 32:
+            raise ValueError(f"output_stride of a detector must be 32, got {self.output_stride}")
 
 
 class ExtraLayer(nn.Sequential):
