@@ -202,16 +202,17 @@ def test_rows_follow_the_names_of_the_data(task, ready, save, make_data, make_tr
 @pytest.mark.parametrize("task", TASKS)
 def test_a_ready_network_with_a_changed_layer_trains(task, make_data, make_trainer, tmp_path):
     network = build(task, num_classes=len(ORDERED[task]))
-    network.backbone.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.Hardswish())
-    network.backbone.stem[0].out_channels = network.backbone.stages["stage1"][0].in_channels
-    before = network.backbone.stem[0].weight.detach().clone()
+    channels = network.backbone.feature_info["stem"].channels
+    stem = nn.Conv2d(3, channels, 3, stride=2, padding=1)
+    network.backbone.stem = nn.Sequential(stem, nn.BatchNorm2d(channels), nn.Hardswish())
+    before = stem.weight.detach().clone()
 
     module = TASKS[task][0](network, learning_rate=0.1)
     make_trainer(max_epochs=1).fit(module, make_data(task))
 
     assert module.network is network
     assert network.head.class_names == ORDERED[task]
-    assert not torch.equal(network.backbone.stem[0].weight, before)
+    assert not torch.equal(stem.weight, before)
     assert module.report.num_images == 3
 
 
