@@ -250,6 +250,14 @@ def test_what_output_strides_share_is_computed_once():
     assert runs["last.conv"] == 1
 
 
+def test_any_module_may_stand_in_for_the_stem():
+    backbone = MobileNetV2(width_mult=0.1)
+    info = backbone.feature_info
+    backbone.stem = nn.Sequential(nn.Conv2d(3, info["stem"].channels, 3, stride=2, padding=1), nn.Hardswish())
+    assert backbone.feature_info == info
+    assert backbone(pixels(32, 32), taps=("stem", "last"))["stem"].shape[1] == info["stem"].channels
+
+
 def test_a_stride_without_taps_costs_nothing():
     maps = MobileNetV2(width_mult=0.1).forward_strides(pixels(32, 32), {32: (), 16: ("stem",)})
     assert maps[32] == {}
