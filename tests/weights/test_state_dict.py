@@ -14,7 +14,7 @@ from mobilevision.classification import mobilenet_v2
 from mobilevision.models import load_model
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
 from mobilevision.weights.card import HeadCard
-from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.file import read_weights
 from mobilevision.weights.layout import background_option
 from mobilevision.weights.state_dict import recognize_state_dict
 
@@ -57,17 +57,6 @@ def test_the_logits_are_torchvisions(program, suffix, reference, state_dicts, wr
     images = torch.rand(2, 3, 96, 96)
     assert (network.backbone.config.width_mult, network.head.num_classes) == (0.35, 5)
     torch.testing.assert_close(network(images), reference(normalize(images, program)), atol=1e-5, rtol=1e-4)
-
-
-def test_an_imported_network_is_the_same_after_saving_and_loading(state_dicts, write, tmp_path):
-    network = load_model(write(state_dicts["torchvision"]))
-    save_weights(network, tmp_path / "own.safetensors")
-
-    loaded = load_model(tmp_path / "own.safetensors")
-
-    assert (loaded.backbone.config, loaded.head.config) == (network.backbone.config, network.head.config)
-    tensors = network.state_dict()
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in loaded.state_dict().items())
 
 
 @pytest.mark.parametrize("width", [0.5, 0.75, 1.3, 1.4, 1.0])
