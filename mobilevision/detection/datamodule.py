@@ -132,7 +132,7 @@ class CocoDataModule(ImageDataModule):
             setattr(self, f"{split}_set", self._datasets[split])
 
     def attach(self, head: Head) -> None:
-        """Take the evaluation transform and the input size from a head; the datasets are there by then.
+        """Use the evaluation transform and the input size of a head.
 
         Raises:
             ValueError: ``input_size`` is given and not that of the head.
