@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
+from mobilevision.backbone.mobilenet_v2 import MobileNetV2
+
 Preprocess = Callable[[UInt8[np.ndarray, "H W 3"]], UInt8[Tensor, "3 S S"]]
 """The evaluation transform: an RGB image of any size in, the network's pixels out."""
 
@@ -71,7 +73,8 @@ class Head(nn.Module):
     """The part of a network that answers one task.
 
     Args:
-        config: What it is built from.
+        backbone: Has the taps; only their shapes and the backbone's config matter.
+        config: What it is built from, a ``config_class``.
     """
 
     task: ClassVar[str]
@@ -84,7 +87,7 @@ class Head(nn.Module):
     preprocess: Preprocess
     """The evaluation transform, used by data modules, prediction and validation alike."""
 
-    def __init__(self, config: HeadConfig) -> None:
+    def __init__(self, backbone: MobileNetV2, config: Any) -> None:
         super().__init__()
         self.config: Any = config
         self.class_names: tuple[str, ...] = ()
@@ -139,7 +142,7 @@ class Head(nn.Module):
         sizes: Int64[Tensor, "B 2"],
         selection: Selection = Selection(),
         *,
-        stretched: bool = False,
+        stretched_to: int | None = None,
     ) -> Sequence[Any]:
         """Return the answers for each image, in pixels of its file.
 
@@ -147,8 +150,8 @@ class Head(nn.Module):
             outputs: Of :meth:`forward`.
             sizes: Height and width of each file, in pixels.
             selection: Which boxes are detections.
-            stretched: Whether the images were resized to a square whatever their aspect, as a network with several heads
-                has them, instead of by :attr:`preprocess`.
+            stretched_to: Side of the square that the images were resized to whatever their aspect, as a network with
+                several heads has them; None where :attr:`preprocess` made them.
         """
 
     @abstractmethod

@@ -1,34 +1,41 @@
-"""Build a network by its name."""
+"""Build a network by its name, or from a weights file."""
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 
-from mobilevision.backbone.image_network import ImageNetwork, Scalar
-from mobilevision.classification import mobilenet_v2
-from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.multitask import multitask_mobilenet_v2
-from mobilevision.segmentation import deeplabv3_mobilenet_v2
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig
+from mobilevision.classification.head import ClassificationHead, mobilenet_v2, without_background
+from mobilevision.detection.head import SSDLiteHead, ssdlite_mobilenet_v2
+from mobilevision.multitask.heads import NETWORKS, multitask_mobilenet_v2
+from mobilevision.network import Network
+from mobilevision.options import check_names, field_names
+from mobilevision.segmentation.head import DeepLabHead, deeplabv3_mobilenet_v2
+from mobilevision.weights import classes
+from mobilevision.weights.build import build_network as build_from_card
+from mobilevision.weights.build import resolve_heads
 from mobilevision.weights.card import Weights
 from mobilevision.weights.file import read_weights
-from mobilevision.weights.fitting import fill_network, fit_network
-from mobilevision.weights.joint import merge_heads, take_part
-from mobilevision.weights.layout import BACKBONE_ONLY
+from mobilevision.weights.loading import build_loaded_network
 from mobilevision.weights.zoo import ZOO, ZooEntry
 
-NetworkFunction = Callable[..., ImageNetwork]
-
-MODELS: Mapping[str, NetworkFunction] = {
+MODELS: Mapping[str, Callable[..., Network]] = {
     "mobilenet_v2": mobilenet_v2,
     "ssdlite_mobilenet_v2": ssdlite_mobilenet_v2,
     "deeplabv3_mobilenet_v2": deeplabv3_mobilenet_v2,
     "multitask_mobilenet_v2": multitask_mobilenet_v2,
 }
+
+TASKS: Mapping[str, str] = {
+    "mobilenet_v2": ClassificationHead.task,
+    "ssdlite_mobilenet_v2": SSDLiteHead.task,
+    "deeplabv3_mobilenet_v2": DeepLabHead.task,
+}
+"""The task of each network that has one."""
 
 
 @overload
@@ -36,11 +43,11 @@ def list_models(pretrained: Literal[False] = False) -> list[str]: ...
 @overload
 def list_models(pretrained: Literal[True]) -> list[ZooEntry]: ...
 def list_models(pretrained: bool = False) -> list[str] | list[ZooEntry]:
-    """List the names that :func:`get_model` knows.
+    """Return the names that :func:`get_model` knows.
 
     Args:
-        pretrained: List the published weights instead, whose names :func:`get_model` takes as ``pretrained``: what they
-            are for, what they cost, and what their publishers measured.
+        pretrained: Return the published weights instead, whose names :func:`get_model` takes as ``pretrained``: their
+            task, what they cost, and what their publishers measured.
 
     >>> list_models()
     ['mobilenet_v2', 'ssdlite_mobilenet_v2', 'deeplabv3_mobilenet_v2', 'multitask_mobilenet_v2']
@@ -50,83 +57,66 @@ def list_models(pretrained: bool = False) -> list[str] | list[ZooEntry]:
     return list(ZOO.values()) if pretrained else list(MODELS)
 
 
-def find_model(name: str) -> NetworkFunction:
-    """Give the function that builds the network called ``name``.
+def option_fields(name: str) -> dict[str, Field[Any]]:
+    """Return the options of a network as dataclass fields, by name: those of its backbone and of its head.
 
     Raises:
-        ValueError: There is none.
+        ValueError: ``name`` is unknown.
     """
-    if name not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
-    return MODELS[name]
+    check_names("model", [name], MODELS)
+    configs = [BackboneConfig]
+    if name in TASKS:
+        configs.append(NETWORKS[TASKS[name]].head_class.config_class)
+    return {field.name: field for config in configs for field in fields(config)}
 
 
-def get_model(name: str, pretrained: bool | str | Path = False, **options: Scalar) -> ImageNetwork:
-    """Build a network, with fresh weights or those of a file, in channels_last memory format.
+def get_model(name: str, pretrained: bool | str | Path = False, **options: Any) -> Network:
+    """Build a network, with randomly initialized weights or those of a file, in channels_last memory format.
 
     Args:
         name: One of :func:`list_models`.
         pretrained: A weights file of this library, of TensorFlow, torchvision, timm, OpenMMLab or Hugging Face, or the
-            name of one of ``list_models(pretrained=True)``. The file says with which options its network is built.
-            Of a joint network it gives each single one, and to a joint one a single one. False leaves the weights as
-            they are drawn.
-        options: Keyword arguments of the network's function; they go before those of the file. With another
-            ``num_classes``, or ``heads``, all that fits is taken, and a warning says what did not.
+            name of one of ``list_models(pretrained=True)``. The options of its network are the defaults then. A network
+            with one head takes it from a file with several, and the other way round. False leaves the weights randomly
+            initialized.
+        options: Fields of :class:`BackboneConfig` and of the head's config; of ``multitask_mobilenet_v2`` also
+            ``heads``. They override those of the file. With another ``num_classes``, or ``heads``, everything that fits
+            is loaded, and a warning names the rest.
+
+    Returns:
+        A network in training mode if its weights are randomly initialized, in evaluation mode if they are loaded.
 
     Raises:
         FileNotFoundError: There is no such weights file.
-        ValueError: An unknown name or option, or a file of another model.
+        ValueError: An unknown name or option, or a file of another network.
         OSError: Published weights that cannot be fetched.
 
     >>> get_model("mobilenet_v2", num_classes=10, width_mult=0.35).head.linear
     Linear(in_features=1280, out_features=10, bias=True)
     """
-    build = find_model(name)
-    _check_options(name, build, options)
+    check_names("model", [name], MODELS)
     if pretrained is False:
-        return build(**options).to(memory_format=torch.channels_last)
+        return MODELS[name](**options)
     path = _weights_path(pretrained)
-    weights = take_part(read_weights(path), name)
-    if weights.card.model not in (name, BACKBONE_ONLY):
-        raise ValueError(f"{path} holds {weights.card.model}, not {name}")
-    return build_network(weights, path, **options)
+    weights = read_weights(path)
+    task = TASKS.get(name)
+    if task is None:
+        return build_network(weights, path, **options)
+    if task not in [head.task for head in weights.card.heads.values()]:
+        raise ValueError(f"{path} holds {weights.card.tasks}, not {task}: {name} cannot be built from it")
+    known = ("preset", *option_fields(name))
+    check_names("option", options, known)
+    backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
+    return build_network(weights, path, heads={task: options} if options else (task,), **backbone)
 
 
-def build_network(weights: Weights, path: str | Path, **options: Scalar) -> ImageNetwork:
-    """Build the network of weights that were read from ``path``; ``options`` go before those it was made with.
-
-    Raises:
-        ValueError: The weights do not fit the options, or are of a backbone alone.
-    """
-    card = weights.card
-    if card.model == BACKBONE_ONLY:
-        raise ValueError(f"{path} holds the backbone alone: start a network from it with backbone_weights")
-    _check_options(card.model, find_model(card.model), options)
-    count = options.get("num_classes", card.options.get("num_classes"))
-    # Where the background was says nothing of other classes.
-    other = {"background": None} if count != card.options.get("num_classes") and "background" in card.options else {}
-    if "heads" in options:
-        options["heads"] = merge_heads(weights, options["heads"])
-    build = partial(find_model(card.model), **{**card.options, **other, **options})
-    if "num_classes" in options or "heads" in options:
-        network = build()
-        report = fit_network(network, weights, path)
-        if report.changed:
-            warnings.warn(str(report), stacklevel=3)
-    else:
-        # Nothing is drawn that is replaced at once: the network is never in the memory twice.
-        with torch.device("meta"):
-            network = build()
-        fill_network(network, weights, path)
-    return network.to(memory_format=torch.channels_last)
-
-
-def load_model(path: str | Path, **options: Scalar) -> ImageNetwork:
-    """Build the network that a weights file describes, with its weights, in channels_last memory format.
+def load_model(path: str | Path, **options: Any) -> Network:
+    """Build the network that a weights file describes, with its weights, in evaluation mode and channels_last format.
 
     Args:
-        path: As ``pretrained`` of :func:`get_model`.
-        options: Keyword arguments of the network's function; they go before those of the file.
+        path: A weights file or the name of published weights, see ``pretrained`` of :func:`get_model`.
+        options: Fields of :class:`BackboneConfig`, and of the head's config if there is one head; they override those
+            of the file.
 
     Raises:
         FileNotFoundError: There is no such weights file.
@@ -135,11 +125,69 @@ def load_model(path: str | Path, **options: Scalar) -> ImageNetwork:
     return build_network(read_weights(path), path, **options)
 
 
-def _check_options(name: str, build: NetworkFunction, options: Mapping[str, Scalar]) -> None:
-    known = inspect.signature(build).parameters
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise ValueError(f"{name} has no option {unknown[0]!r}: it takes {', '.join(known)}")
+def build_network(
+    weights: Weights,
+    source: str | Path,
+    *,
+    heads: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Network:
+    """Build the network of weights, with its weights, in evaluation mode.
+
+    Args:
+        weights: With at least one head, unless ``heads`` are given.
+        source: The file that they were read from, for messages.
+        heads: Names of the heads to have, or options by head; those of the weights where None.
+        options: As in :func:`load_model`.
+
+    Raises:
+        ValueError: The weights do not fit the options, or are of a backbone alone.
+    """
+    card = weights.card
+    if not card.heads:
+        raise ValueError(f"{source} holds a backbone alone: start a network from it with backbone_weights")
+    backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
+    if options and len(card.heads) > 1:
+        raise ValueError(f"options of a head must be given by head, as heads, got {', '.join(options)}")
+    given = dict.fromkeys(card.heads, options) if heads is None else heads
+    cards, of_presets = resolve_heads(given, card.heads, NETWORKS)
+    config = replace(card.backbone, **{**of_presets, **backbone})
+    network, report = build_loaded_network(card._replace(backbone=config, heads=cards), weights, NETWORKS, source)
+    stated = [each for each in given.values() if each] if isinstance(given, Mapping) else []
+    if report.changed and (heads is not None or any("num_classes" in each for each in stated)):
+        warnings.warn(str(report), stacklevel=3)
+    return network.eval()
+
+
+def select_classes(weights: Weights, name: str, chosen: Sequence[int]) -> Weights:
+    """Return weights that keep some classes of the head ``name``, in the order in which they are given.
+
+    Raises:
+        ValueError: There are none, or one that the head does not have.
+    """
+    with torch.device("meta"):
+        head = build_from_card(weights.card, NETWORKS).named_heads[name]
+    return classes.select_classes(weights, name, head, chosen)
+
+
+def drop_background(weights: Weights) -> Weights:
+    """Return weights of a classifier without its background: what is left are the classes in torchvision's order.
+
+    It is the first class where the weights do not state that it is the last.
+
+    Raises:
+        ValueError: There is no classifier, or it would be left without classes.
+    """
+    task = ClassificationHead.task
+    names = [name for name, head in weights.card.heads.items() if head.task == task]
+    num_classes = int(weights.card.heads[names[0]].config["num_classes"]) if names else 0
+    if num_classes < 2:
+        raise ValueError(
+            f"only a classifier of two classes or more has a background to drop, got {weights.card.tasks} of "
+            f"{num_classes}"
+        )
+    place = weights.card.heads[names[0]].config.get("background")
+    return select_classes(weights, names[0], without_background(num_classes, place))
 
 
 def _weights_path(pretrained: bool | str | Path) -> Path:
@@ -150,8 +198,5 @@ def _weights_path(pretrained: bool | str | Path) -> Path:
         )
     path = Path(pretrained)
     if not path.exists() and path.name == str(pretrained) and not path.suffix and str(pretrained) not in ZOO:
-        raise ValueError(
-            "pretrained must be False, the path of a weights file or the name of published weights, got "
-            f"{str(pretrained)!r}"
-        )
+        check_names("pretrained: a weights file or published weights", [str(pretrained)], ZOO)
     return path

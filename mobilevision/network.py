@@ -1,16 +1,17 @@
 """A network: normalization, one backbone, and a head for each question that is asked of an image."""
 
 import copy
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from mobilevision.backbone.mobilenet_v2 import MobileNetV2
-from mobilevision.backbone.normalization import Normalization
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig, MobileNetV2
+from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
 from mobilevision.head import Head
+from mobilevision.options import split_options
 
 Images = UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"]
 """RGB, uint8 in [0, 255] or floats in [0, 1]."""
@@ -30,6 +31,10 @@ class Network(nn.Module):
         ValueError: There are no heads, or heads with anchors are made for different sizes.
     """
 
+    head_class: ClassVar[type[Head]]
+    """The class of the only head, of a network for one task."""
+    backbone_defaults: ClassVar[BackboneConfig] = BackboneConfig()
+
     def __init__(
         self, backbone: MobileNetV2, heads: Mapping[str, Head], normalization: Normalization | None = None
     ) -> None:
@@ -42,6 +47,33 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(heads)
         # The one place where this is done: convolutions on a CPU are up to three times as fast.
         self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_options(
+        cls, *, mean: Sequence[float] = SYMMETRIC_MEAN, std: Sequence[float] = SYMMETRIC_STD, **options: Any
+    ) -> Self:
+        """Build a network for one task with randomly initialized weights.
+
+        Args:
+            mean: Of the pixels, for red, green and blue in [0, 1].
+            std: Standard deviation of the pixels, for red, green and blue in [0, 1].
+            options: Fields of :class:`BackboneConfig` and of the head's config.
+
+        Raises:
+            ValueError: An unknown option, or a value that is not allowed.
+        """
+        head_class = cls.head_class
+        backbone_options, head_options = split_options(
+            cls.expand_options(options), BackboneConfig, head_class.config_class
+        )
+        backbone = MobileNetV2(cls.backbone_defaults, last="last" in head_class.taps, **backbone_options)
+        head = head_class(backbone, head_class.config_class(**head_options))
+        return cls(backbone, {head_class.task: head}, Normalization(mean, std))
+
+    @classmethod
+    def expand_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options in which those that stand for several others are replaced by these."""
+        return dict(options)
 
     @property
     def named_heads(self) -> dict[str, Head]:

@@ -23,7 +23,7 @@ from benchmarks.classification import (
 )
 from benchmarks.interleaved import run_interleaved, summarize
 
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from benchmarks import segmentation_loader as loader
 from benchmarks import segmentation_step as step
 from benchmarks.interleaved import run_interleaved, summarize
 
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 
 PARTS = ("training_step", "training_step_fp32", "loader", "confusion", "validation_overhead", "peak_memory")
 MULTI_SCALE = Path(__file__).with_name("measure_multi_scale_memory.py")

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.weights.file import read_weights
 
 CONFIG = Path(__file__).parents[1] / "configs/multitask/multitask_mobilenet_v2_finetune.yaml"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from mobilevision.weights.joint import split_weights
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
@@ -21,12 +22,11 @@ from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.demo.datasets import Layouts
 from mobilevision.demo.run import DemoSize, Outcome, join, run_demo, train
 from mobilevision.detection.task import DetectionTask
+from mobilevision.files import write_json
 from mobilevision.models import build_network
-from mobilevision.outputs import write_json
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.weights.file import read_weights, save_weights
-from mobilevision.weights.joint import split_weights
 
 FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
 TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}

@@ -11,11 +11,11 @@ import time
 
 import lightning as L
 import torch
+from mobilevision.segmentation.deeplabv3 import DeepLabV3
 
 from mobilevision.complexity import count_multi_scale, measure
 from mobilevision.models import load_model
 from mobilevision.segmentation.datamodule import VocDataModule
-from mobilevision.segmentation.deeplabv3 import DeepLabV3
 from mobilevision.segmentation.multi_scale import PAPER_SCALES, average_probabilities, running_at
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.weights.file import load_network

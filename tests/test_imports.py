@@ -24,4 +24,4 @@ def test_the_networks_and_their_weights_need_nothing_that_trains() -> None:
 
 
 def test_predicting_and_scoring_do_not_load_lightning() -> None:
-    assert "lightning" not in loaded_by("mobilevision.inference", "mobilevision.scoring")
+    assert "lightning" not in loaded_by("mobilevision.inference.predictor", "mobilevision.scoring")

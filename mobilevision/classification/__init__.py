@@ -1,5 +1,5 @@
-"""The classification network."""
+"""Classification: the MobileNetV2 classifier, its data, criterion, evaluator and task."""
 
-from mobilevision.classification.classifier import Classifier, mobilenet_v2
+from mobilevision.classification.head import ClassificationConfig, ClassificationHead, Classifier, mobilenet_v2
 
-__all__ = ["Classifier", "mobilenet_v2"]
+__all__ = ["ClassificationConfig", "ClassificationHead", "Classifier", "mobilenet_v2"]

@@ -1,103 +1,105 @@
 """Train and evaluate the classifier."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
-from mobilevision.backbone.padding import Padding
-from mobilevision.classification.classifier import Classifier, mobilenet_v2
-from mobilevision.classification.features import Features, LinearLayer, compute_features, fit_layer, nearest_rows
-from mobilevision.classification.objective import ClassificationObjective
-from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
-from mobilevision.training.start import set_options
-from mobilevision.training.task import NetworkTask
+from torch import nn
+
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig
+from mobilevision.classification.criterion import ClassificationCriterion
+from mobilevision.classification.evaluator import ClassificationEvaluator
+from mobilevision.classification.head import ClassificationConfig, ClassificationHead, Classifier
+from mobilevision.classification.linear_probe import LinearLayer, compute_features, fit_layer, nearest_rows
+from mobilevision.classification.mixing import Mixing
+from mobilevision.classification.types import Batch
+from mobilevision.head import Head
+from mobilevision.network import Network
+from mobilevision.options import split_options
+from mobilevision.training.building import GivenOptions
+from mobilevision.training.optimization import OptimConfig
+from mobilevision.training.task import Task
 from mobilevision.weights.file import read_weights
 
 
-class ClassificationTask(NetworkTask):
-    """Train MobileNetV2 to say what a picture shows, measured by top-1, top-5 and calibration.
+@dataclass(frozen=True, kw_only=True)
+class ClassificationOptions(BackboneConfig, ClassificationConfig, OptimConfig):
+    """The options of a classification task: fields of backbone, head and optimization side by side."""
 
-    The report's details list what is most often taken for what, and the images per second of the whole evaluation,
-    reading included, all processes together.
+
+class ClassificationTask(Task):
+    """Training of MobileNetV2 as a classifier, evaluated by top-1, top-5 and calibration.
 
     Args:
-        num_classes: Classes of the data; ImageNet has 1000.
-        width_mult: Channel multiplier. This and what follows it as far as ``background`` are, where they are None, as
-            the weights have them that the run starts from, or as :func:`mobilenet_v2` has them by default.
-        output_stride: 8, 16 or 32.
-        padding: ``symmetric`` or ``tf_same``.
-        round_to: Channels are rounded to multiples of this.
-        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
-        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
-        scale_last: Whether a width below 1 narrows the last convolution too.
-        norm_eps: Batch normalisation's epsilon.
-        background: Where a class for everything else is: ``first``, ``last``, or nowhere.
-        input_size: Side of the pictures in pixels, recorded with the weights.
-        eval_crop: How a picture is cut to that side, recorded likewise; the data module's own decides what is measured.
-        crop_share: The share of the picture that is kept, likewise.
-        dropout: Share of the pooled features dropped in training.
-        norm_momentum: Batch normalisation's momentum in PyTorch's sense. The paper's 0.003 needs some thousand steps
-            until the running statistics are right; a short run wants 0.1.
+        network: A network with a classification head, instead of one built from options.
+        pretrained: Weights to start all of the network from: a weights file of any known program, or the name of
+            published weights. Classes are matched by name where the file has names; those that it lacks are randomly
+            initialized.
+        backbone_weights: Weights to start the backbone alone from, a file or a name; the head is randomly initialized.
         label_smoothing: Share of every label that is spread over all classes, in training and in the validation loss.
-        mixup_alpha: Parameter of the Beta distribution of Mixup's shares, 0.2 for instance; 0 is no Mixup.
-        cutmix_alpha: Likewise of CutMix, 1.0 for instance. With both, every batch gets one of them.
-        fit_head: Before the first step, compute the features of all training pictures once, as validation sees them,
-            and fit the linear layer to them. A head that knows nothing would spoil what ``backbone_weights`` know. Its
-            rows start from those classes of the file that the pictures look most like.
-        optimization: As in :class:`NetworkTask`.
+        mixup_alpha: Parameter of the Beta distribution of Mixup's shares, 0.2 for instance; 0 turns Mixup off.
+        cutmix_alpha: Parameter of the Beta distribution of CutMix's shares, 1.0 for instance; 0 turns CutMix off. With
+            both, every batch gets one of them.
+        fit_head: Whether to compute the features of all training images once before the first step, as validation has
+            them, and fit the linear layer to them. A randomly initialized head would spoil what ``backbone_weights``
+            have learned. Its rows start from those classes of the file that the images look most like.
+        options: Fields of :class:`ClassificationOptions`. Those that are not given are the weights' or the defaults;
+            ``num_classes`` and ``input_size`` are the data's.
+
+    Raises:
+        TypeError: An unknown option.
+        ValueError: A value that is not allowed.
     """
 
     monitor: ClassVar[str] = "val/top1"
-
     shown: ClassVar[tuple[str, ...]] = ("loss", "top1", "top5", "ece")
-
-    network: Classifier
+    networks: ClassVar = {ClassificationHead.task: Classifier}
 
     def __init__(
         self,
-        num_classes: int = 1000,
+        network: Network | None = None,
         *,
-        width_mult: float | None = None,
-        output_stride: int | None = None,
-        padding: Padding | None = None,
-        round_to: int | None = None,
-        depth_mult: float | None = None,
-        fixed_ends: bool | None = None,
-        scale_last: bool | None = None,
-        norm_eps: float | None = None,
-        background: Background | None = None,
-        input_size: int = 224,
-        eval_crop: EvalCrop = "short_side",
-        crop_share: float = CROP_SHARE,
-        dropout: float = 0.2,
-        norm_momentum: float = 0.003,
+        pretrained: str | None = None,
+        backbone_weights: str | None = None,
         label_smoothing: float = 0.1,
         mixup_alpha: float = 0.0,
         cutmix_alpha: float = 0.0,
         fit_head: bool = False,
-        **optimization: Any,
+        **options: Any,
     ) -> None:
-        self.save_hyperparameters()
-        super().__init__(**optimization)
-        self.objective: ClassificationObjective = ClassificationObjective(
-            num_classes, label_smoothing=label_smoothing, mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha
-        )
+        self.save_hyperparameters(ignore="network")
+        ClassificationOptions(**options)
+        backbone, head, optim = split_options(options, BackboneConfig, ClassificationConfig, OptimConfig)
+        given = GivenOptions(pretrained, backbone_weights, backbone, {ClassificationHead.task: head})
+        super().__init__(network, given, OptimConfig(**optim))
+        self.label_smoothing = label_smoothing
+        self.mixing = Mixing(mixup_alpha=mixup_alpha, cutmix_alpha=cutmix_alpha)
+        self.fit_head = fit_head
 
-    def build_network(self) -> Classifier:
-        """Build the classifier."""
-        return mobilenet_v2(**set_options(mobilenet_v2, self.hparams))
+    def make_criterion(self, name: str, head: Head) -> nn.Module:
+        """Build the criterion of a head."""
+        return ClassificationCriterion(label_smoothing=self.label_smoothing)
+
+    def make_evaluator(self, name: str, head: Head) -> nn.Module:
+        """Build the evaluator of a head."""
+        return ClassificationEvaluator(head.num_classes, head.names, label_smoothing=self.label_smoothing)
+
+    def prepare_batch(self, name: str, batch: Batch) -> Batch:
+        """Mix the images of a batch and their labels, if that is on."""
+        images, labels = self.mixing(batch.images, batch.labels, self.network.named_heads[name].num_classes)
+        return batch._replace(images=images, labels=labels)
 
     def on_fit_start(self) -> None:
-        """Fit the head to the features, unless the run goes on from a checkpoint."""
-        if not self.hparams["fit_head"] or self.trainer.ckpt_path is not None:
+        """Fit the head to the features, unless the run is resumed from a checkpoint."""
+        if not self.fit_head or self.trainer.ckpt_path is not None:
             return
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        data = compute_features(self.network, datamodule.feature_dataloader())
-        layer = fit_layer(data, self._known_layer(data), label_smoothing=self.objective.label_smoothing)
-        # Every process has fitted its own: the same but for the order that sums were taken in.
-        layer = self.trainer.strategy.broadcast(layer)
-        self.network.head.linear.load_state_dict(layer._asdict())
-
-    def _known_layer(self, data: Features) -> LinearLayer:
-        linear, source = self.network.head.linear, self.hparams.get("backbone_weights")
-        if self.hparams.get("weights") is not None:
-            return LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
-        return nearest_rows(data, linear.out_features, read_weights(source) if source else None)
+        linear = cast(ClassificationHead, self.network.head).linear
+        data = compute_features(self.network, self.trainer.datamodule.feature_dataloader())  # type: ignore[attr-defined]
+        start, source = (
+            LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()),
+            self._given.backbone_weights,
+        )
+        if self._given.pretrained is None:
+            start = nearest_rows(data, linear.out_features, read_weights(source) if source else None)
+        layer = fit_layer(data, start, label_smoothing=self.label_smoothing)
+        # Every process has fitted its own: they differ in the order of sums only.
+        linear.load_state_dict(self.trainer.strategy.broadcast(layer)._asdict())

@@ -1,4 +1,4 @@
-"""Check a set of pictures with masks: read it, draw it."""
+"""The part of ``mobilevision check-data`` for images with masks."""
 
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
@@ -7,47 +7,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from mobilevision.cli.tables import print_line, print_table
+from mobilevision.files import replacing
 from mobilevision.findings import Finding
-from mobilevision.outputs import replacing
+from mobilevision.inference.drawing import contact_sheet, draw_mask
 from mobilevision.segmentation.check import MaskReport, check_masks
 from mobilevision.segmentation.class_table import ClassTable, read_class_table
-from mobilevision.segmentation.folders import MaskFolders
-from mobilevision.segmentation.pictures import Listing, Pair, read_pair
-from mobilevision.segmentation.voc import AUGMENTED_MASK_DIR, AUGMENTED_SPLITS, VOC_CLASSES, VocLayout
-from mobilevision.visualize import Picture, contact_sheet, draw_mask
+from mobilevision.segmentation.dataset import ImageAndMask, SplitFiles, read_pair
+from mobilevision.segmentation.layouts import (
+    AUGMENTED_MASK_DIR,
+    AUGMENTED_SPLITS,
+    VOC_CLASSES,
+    MaskFolders,
+    VocLayout,
+)
 
 MASK_FORMATS = ("voc-masks", "masks")
 NUM_SAMPLES = 16
 
 
-def check_mask_sets(name: str, given: Namespace) -> tuple[list[Finding], dict[str, Any]]:
-    """Check every split, print what it holds, and draw samples of it.
+def check_mask_splits(name: str, given: Namespace) -> tuple[list[Finding], dict[str, Any]]:
+    """Check every split, print its content, and draw samples of it.
 
     Args:
-        name: ``voc-masks``, VOC 2012's layout; or ``masks``, a folder of pictures and a folder of masks.
+        name: ``voc-masks``, VOC 2012's layout; or ``masks``, a folder of images and a folder of masks.
         given: The command's options.
 
     Returns:
-        All findings, and what the report says beside them.
+        All findings, and the content of the splits as plain values.
 
     Raises:
         FileNotFoundError: A list or a folder is missing.
-        ValueError: The classes are not said, or a list is empty.
+        ValueError: The classes are not given, or a list is empty.
     """
     table = None if given.class_table is None else read_class_table(given.class_table)
     names = _class_names(name, given, table)
-    listings = _list_voc(given) if name == "voc-masks" else _list_folders(given)
+    splits = _list_voc(given) if name == "voc-masks" else _list_folders(given)
     reports = {
-        split: check_masks(listing, names, table, watch=partial(_watch, split=split, total=len(listing.pairs)))
-        for split, listing in listings.items()
+        split: check_masks(files, names, table, track=partial(_track, split=split, total=len(files.pairs)))
+        for split, files in splits.items()
     }
     _print_contents(names, reports)
-    samples = _draw_samples([pair for listing in listings.values() for pair in listing.pairs], names, table)
+    samples = _draw_samples([pair for files in splits.values() for pair in files.pairs], names, table)
     if samples:
         with replacing(given.sheet) as temporary:
             Image.fromarray(contact_sheet(samples)).save(temporary)
@@ -57,7 +63,7 @@ def check_mask_sets(name: str, given: Namespace) -> tuple[list[Finding], dict[st
 
 
 def looks_like_voc(root: Path) -> bool:
-    """Say whether a folder has lists of VOC's segmentation."""
+    """Return whether a folder has lists of VOC's segmentation."""
     return any(path.is_file() for split in ("train", "val", "trainval") for path in [VocLayout(root).list_file(split)])
 
 
@@ -71,14 +77,14 @@ def _class_names(name: str, given: Namespace, table: ClassTable | None) -> tuple
     raise ValueError("--classes or --class-table must say the classes of the masks, background included")
 
 
-def _list_voc(given: Namespace) -> dict[str, Listing]:
+def _list_voc(given: Namespace) -> dict[str, SplitFiles]:
     layout = VocLayout(given.root)
     splits = given.splits or [split for split in ("train", "val") if layout.list_file(split).is_file()]
     augmented = layout._replace(mask_dir=AUGMENTED_MASK_DIR)
     return {split: (augmented if split in AUGMENTED_SPLITS else layout).list_pairs(split) for split in splits}
 
 
-def _list_folders(given: Namespace) -> dict[str, Listing]:
+def _list_folders(given: Namespace) -> dict[str, SplitFiles]:
     folders = {
         "train": (given.train_images or "images/train", given.train_masks or "masks/train"),
         "val": (given.val_images or "images/val", given.val_masks or "masks/val"),
@@ -91,24 +97,26 @@ def _list_folders(given: Namespace) -> dict[str, Listing]:
     return {split: layout.list_pairs() for split, layout in present.items()}
 
 
-def _watch(looks: Iterable[Any], *, split: str, total: int) -> Iterable[Any]:
+def _track(contents: Iterable[Any], *, split: str, total: int) -> Iterable[Any]:
     console = Console(stderr=True)
     hidden = not console.is_terminal
-    return track(looks, f"reading {split}", total=total, console=console, transient=True, disable=hidden)
+    return track(contents, f"reading {split}", total=total, console=console, transient=True, disable=hidden)
 
 
 def _print_contents(names: tuple[str, ...], reports: Mapping[str, MaskReport]) -> None:
-    rows = [("pictures with mask", *(str(report.num_pairs) for report in reports.values()))]
+    rows = [("images with mask", *(str(report.num_pairs) for report in reports.values()))]
     rows += [("ignored pixels", *(f"{report.ignored_share:.1%}" for report in reports.values()))]
     rows += [
         (name, *(f"{of.share:.2%} in {of.num_images}" for of in (report.classes[label] for report in reports.values())))
         for label, name in enumerate(names)
     ]
-    print_table("share of each class, and the pictures that it is in", ("", *reports), rows)
+    print_table("share of each class, and the images that it is in", ("", *reports), rows)
 
 
-def _draw_samples(pairs: list[Pair], names: tuple[str, ...], table: ClassTable | None) -> list[Picture]:
-    """Draw masks from all over the set; those that cannot be read are left out."""
+def _draw_samples(
+    pairs: list[ImageAndMask], names: tuple[str, ...], table: ClassTable | None
+) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Draw masks from all over the dataset; those that cannot be read are left out."""
     places = np.unique(np.linspace(0, len(pairs) - 1, min(NUM_SAMPLES, len(pairs))).round().astype(int))
     drawn = []
     for pair in (pairs[place] for place in places.tolist()):

@@ -1,4 +1,4 @@
-"""What a run saves, and when."""
+"""Checkpoints and configuration of a run."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,15 +11,15 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mobilevision.cli.run_folder import BEST, LAST
-from mobilevision.outputs import replacing, write_text
-from mobilevision.training.task import NetworkTask
+from mobilevision.files import replacing, write_text
+from mobilevision.training.task import Task
 
 SAVING_INTERVAL = timedelta(minutes=1)
-"""What a killed run loses at most."""
+"""The most that a killed run loses."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write checkpoints whole or not at all: Lightning's own way is not safe across file systems."""
+    """Checkpoint files that are written whole or not at all: Lightning's own are not safe across file systems."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``."""
@@ -28,7 +28,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def checkpoint_callbacks(folder: Path, monitor: str, configured: Sequence[Callback]) -> list[Callback]:
-    """Keep the best checkpoint by ``monitor`` as ``best.ckpt``, and ``last.ckpt`` after every epoch and every minute.
+    """Return callbacks that save ``best.ckpt`` by ``monitor``, and ``last.ckpt`` after every epoch and every minute.
 
     A configured ModelCheckpoint that monitors something takes the place of the first.
     """
@@ -48,7 +48,7 @@ def checkpoint_callbacks(folder: Path, monitor: str, configured: Sequence[Callba
 
 
 class ConfigSaver(Callback):
-    """Write the run's configuration beside its results, when training really starts."""
+    """Writing of the run's configuration beside its results, when training really starts."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -61,15 +61,15 @@ class ConfigSaver(Callback):
 
 
 class BestFigures(Callback):
-    """Remember what the best validation found, over all sessions of a run."""
+    """Figures of the best validation, over all sessions of a run."""
 
     def __init__(self) -> None:
         self.figures: dict[str, float] = {}
         self.num_images = 0
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Compare with the best so far."""
-        assert isinstance(pl_module, NetworkTask)
+        """Keep the figures if they are the best so far."""
+        assert isinstance(pl_module, Task)
         report, monitored = pl_module.report, pl_module.monitor.removeprefix("val/")
         if trainer.sanity_checking or report is None:
             return
@@ -77,9 +77,9 @@ class BestFigures(Callback):
             self.figures, self.num_images = dict(report.figures), report.num_images
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a resumed run goes on from."""
+        """Return the figures for the checkpoint."""
         return {"figures": self.figures, "num_images": self.num_images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the figures from a checkpoint."""
         self.figures, self.num_images = state_dict["figures"], state_dict["num_images"]

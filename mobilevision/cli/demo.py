@@ -1,4 +1,4 @@
-"""``mobilevision demo``: the whole path on drawn scenes, in minutes and without data."""
+"""``mobilevision demo``: train, measure and draw all three tasks on generated scenes, in minutes and without data."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ SHOWN = ("top1", "top5", "map", "map_50", "miou", "pixel_accuracy")
 
 
 def run(arguments: list[str]) -> None:
-    """Draw scenes, train, measure and draw the three tasks, print one table."""
+    """Run the demo, and print one table of figures."""
     parser = CommandParser(
         "mobilevision demo",
-        description="Train, measure and draw all three tasks on drawn scenes, one by one and together.",
+        description="Train, measure and draw all three tasks on generated scenes, one by one and together.",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("demo_output"), help="folder to write to, default: %(default)s"
@@ -29,6 +29,6 @@ def run(arguments: list[str]) -> None:
         for name, value in outcome.figures.items()
         if name in SHOWN
     ]
-    print_table("held-out scenes", ("task", "figure", "value", "seconds"), rows)
-    print_line(f"pictures: {given.output / 'demo.png'}")
+    print_table("validation scenes", ("task", "figure", "value", "seconds"), rows)
+    print_line(f"drawings: {given.output / 'demo.png'}")
     print_line(f"figures: {given.output / 'metrics.json'}")

@@ -1,4 +1,4 @@
-"""``mobilevision fit --dry-run``: one batch through everything, and nothing left of it but pictures."""
+"""``mobilevision fit --dry-run``: one batch through everything, which leaves nothing but drawings of it."""
 
 from typing import Any
 
@@ -11,29 +11,27 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch import Tensor
 
-from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.classification import types as classification
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.tables import print_line
 from mobilevision.cli.training import StartReports, TrainingCLI
-from mobilevision.detection import types as detection
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.ssdlite import SSDLite
-from mobilevision.multitask.types import passes_of
-from mobilevision.outputs import replacing
-from mobilevision.segmentation import types as segmentation
-from mobilevision.visualize import COLORS, Picture, contact_sheet, draw_boxes, draw_mask, draw_outlines
+from mobilevision.detection.types import PADDING
+from mobilevision.files import replacing
+from mobilevision.head import Head
+from mobilevision.inference.drawing import COLORS, Pixels, contact_sheet, draw_boxes, draw_mask, draw_outlines
+from mobilevision.multitask.pairing import split_passes
+from mobilevision.network import Network
 
 NUM_SHOWN = 16
-"""Pictures of a batch that are drawn."""
+"""Images of a batch that are drawn."""
 
 PALER = len(COLORS)
-"""What makes a class's colour paler, see ``class_color``."""
+"""Added to a label, it makes the class's color paler, see ``class_color``."""
 
 
 class DryRunCLI(TrainingCLI):
-    """Train on one batch and validate on one; draw what was trained on."""
+    """One training and one validation step, and a drawing of the training batch."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer for a single step, without checkpoints and log."""
@@ -51,7 +49,7 @@ class DryRunCLI(TrainingCLI):
         )
 
     def run(self) -> None:
-        """Go once through configuration, data, forward, loss, backward and validation.
+        """Run configuration, data, forward, loss, backward and validation once.
 
         Raises:
             ValueError: The loss is not finite.
@@ -67,18 +65,18 @@ class DryRunCLI(TrainingCLI):
 
     @rank_zero_only
     def _draw(self) -> None:
-        """Write the pictures, also where the step itself went wrong: they may show why."""
+        """Draw the batch, also after an error in the step: the drawing may show why."""
         batch = self.first_batch.batch
         if batch is None:
             return
         path = self.root / "dry_run" / "train_batch.png"
         with replacing(path) as temporary:
             Image.fromarray(contact_sheet(draw_batch(self.model.network, batch))).save(temporary)
-        print_line(f"pictures: {path}")
+        print_line(f"drawing: {path}")
 
 
 class FirstBatch(Callback):
-    """Keep the first batch that is trained on, and its loss."""
+    """The first batch that is trained on, and its loss."""
 
     batch: Any = None
     loss: float = float("nan")
@@ -103,48 +101,51 @@ class FirstBatch(Callback):
             raise ValueError(f"the loss of the first batch must be finite, got {self.loss}")
 
 
-def draw_batch(network: ImageNetwork, batch: Any) -> list[Picture]:
-    """Draw a batch as it is trained on: pictures after augmentation with classes, matched anchors and boxes, or masks.
+def draw_batch(network: Network, batch: Any) -> list[Pixels]:
+    """Draw a batch as it is trained on: augmented images with classes, matched anchors and boxes, or masks.
 
     Args:
-        network: What is trained on it.
-        batch: A training batch of its room.
+        network: Trained on it.
+        batch: A training batch: of its only head, or by head.
     """
-    if network.members:
-        parts = [(network.members[task], part) for each in passes_of(batch) for task, part in each.items()]
-        return [picture for member, part in parts for picture in draw_batch(member, part)]
-    names = network.class_names
-    pictures = _to_pictures(batch.images)
-    match batch:
-        case detection.Batch():
-            assert isinstance(network, SSDLite)
-            anchors = network.anchors
-            return [
-                _draw_matches(
-                    picture, boxes[labels != detection.PADDING], labels[labels != detection.PADDING], anchors, names
-                )
-                for picture, boxes, labels in zip(pictures, batch.boxes, batch.labels, strict=False)
-            ]
-        case segmentation.Batch():
-            masks = batch.masks.cpu().numpy()
-            return [draw_mask(picture, mask, names) for picture, mask in zip(pictures, masks, strict=False)]
-        case classification.Batch():
-            whole = [np.array([[0.0, 0.0, picture.shape[1], picture.shape[0]]]) for picture in pictures]
-            labels = batch.labels.cpu().numpy().reshape(-1, 1)
-            return [
-                draw_boxes(picture, frame, label, class_names=names)
-                for picture, frame, label in zip(pictures, whole, labels, strict=False)
-            ]
-    return pictures
+    heads = network.named_heads
+    passes = split_passes(batch) if isinstance(batch, dict) else [{next(iter(heads)): batch}]
+    return [
+        drawing
+        for each in passes
+        for name, part in each.items()
+        for drawing in DRAWERS[heads[name].task](heads[name], part, _to_pixels(part.images))
+    ]
 
 
-def _draw_matches(picture: Picture, boxes: Tensor, labels: Tensor, anchors: Tensor, names: tuple[str, ...]) -> Picture:
-    matched = match_anchors(boxes[None], labels[None], anchors)[0]
-    found = matched != BACKGROUND
-    outlines = cxcywh_to_xyxy(anchors[found]).cpu().numpy()
-    outlined = draw_outlines(picture, outlines, labels[matched[found]].cpu().numpy() + PALER)
-    return draw_boxes(outlined, boxes.cpu().numpy(), labels.cpu().numpy(), class_names=names)
+def _draw_classes(head: Head, batch: Any, images: list[Pixels]) -> list[Pixels]:
+    labels = batch.labels.cpu().numpy().reshape(-1, 1)
+    frames = [np.array([[0.0, 0.0, image.shape[1], image.shape[0]]]) for image in images]
+    rows = zip(images, frames, labels, strict=False)
+    return [draw_boxes(image, frame, label, class_names=head.class_names) for image, frame, label in rows]
 
 
-def _to_pictures(images: Tensor) -> list[Picture]:
+def _draw_matches(head: Any, batch: Any, images: list[Pixels]) -> list[Pixels]:
+    drawings = []
+    for image, padded_boxes, padded_labels in zip(images, batch.boxes, batch.labels, strict=False):
+        boxes, labels = padded_boxes[padded_labels != PADDING], padded_labels[padded_labels != PADDING]
+        matched = match_anchors(boxes[None], labels[None], head.anchors)[0]
+        found = matched != BACKGROUND
+        outlines = cxcywh_to_xyxy(head.anchors[found]).cpu().numpy()
+        outlined = draw_outlines(image, outlines, labels[matched[found]].cpu().numpy() + PALER)
+        names = head.class_names
+        drawings.append(draw_boxes(outlined, boxes.cpu().numpy(), labels.cpu().numpy(), class_names=names))
+    return drawings
+
+
+def _draw_masks(head: Head, batch: Any, images: list[Pixels]) -> list[Pixels]:
+    masks = batch.masks.cpu().numpy()
+    return [draw_mask(image, mask, head.class_names) for image, mask in zip(images, masks, strict=False)]
+
+
+DRAWERS = {"classification": _draw_classes, "detection": _draw_matches, "segmentation": _draw_masks}
+"""How a batch is drawn, by the head's task."""
+
+
+def _to_pixels(images: Tensor) -> list[Pixels]:
     return [image.permute(1, 2, 0).contiguous().cpu().numpy() for image in images[:NUM_SHOWN]]

@@ -1,4 +1,4 @@
-"""What an error comes to for a person at a terminal."""
+"""Errors as one line for a person at a terminal, written by one process of a run."""
 
 import argparse
 import os
@@ -10,18 +10,18 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 PARENT_DEADLINE = 5.0
-"""Seconds within which a process that meets an error itself has ended."""
+"""Seconds within which a process that raises an error itself has ended."""
 
 WORKER_TRACEBACK = re.compile(r"^Caught \w+ in .*?\.\nOriginal Traceback", re.DOTALL)
 LAST_ERROR = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
 
 
 class UsageError(ValueError):
-    """The command line itself is wrong."""
+    """An error in the command line itself."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that raises where argparse would print its usage and exit."""
+    """Parser that raises where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments.
@@ -33,9 +33,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def one_line(error: BaseException) -> str:
-    """Say what is wrong on one line.
-
-    The traceback that a data loader's worker sends along is left out, as is the number of a system's error.
+    """Return an error's message on one line, without a data loader worker's traceback or a system's error number.
 
     >>> one_line(FileNotFoundError(2, "No such file or directory", "cat.jpg"))
     'cat.jpg: No such file or directory'
@@ -49,20 +47,20 @@ def one_line(error: BaseException) -> str:
 
 
 def is_first_process() -> bool:
-    """Whether this is a process that speaks for a run, or there is no other.
+    """Return whether this is the process that writes for its launcher, or the only process.
 
-    Where a launcher of its own runs on each machine, as torchrun does, this is one process of each machine: every
-    launcher has a terminal, and ends only its own processes. SLURM has one launcher and one terminal for all.
+    Where a launcher runs on each machine, as torchrun does, there is one such process on each machine: every launcher
+    has a terminal, and ends only its own processes. SLURM has one launcher and one terminal for all.
     """
     return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_PROCID") or "0") == 0
 
 
 def reported_by_parent() -> bool:
-    """Whether this is one of a run's further processes, and the first one is ending with an error of its own.
+    """Return whether this is a further process of a run whose first process is ending with an error of its own.
 
-    What is wrong with the data is wrong in all of them, and is to be said once. What only this one has met, the first
-    one cannot know of: it waits for it. Where a launcher started all of them, it ends this one meanwhile, as soon as
-    the first one has ended.
+    An error in the data is raised in all processes, and should be printed once. The first process does not know of an
+    error that is raised in this one alone: it waits for this one. Where a launcher started all of them, it ends this
+    one as soon as the first one has ended.
     """
     if is_first_process():
         return False

@@ -1,4 +1,4 @@
-"""Measure a network: what ``validate`` and ``test`` share."""
+"""``mobilevision validate`` and ``mobilevision test``: measure a network on a split of a dataset."""
 
 import hashlib
 import math
@@ -16,23 +16,43 @@ from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import find_checkpoint
 from mobilevision.cli.tables import print_line, print_report
 from mobilevision.cli.training import TrainingCLI, plain_errors
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.weights.file import locate_weights
 
 PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
 
 
-def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> None:
-    """Measure the configured network, print the figures, write them to a file."""
+def validate(arguments: list[str]) -> None:
+    """Measure the configured network on the validation split."""
+    evaluate("validate", arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """Measure the configured network on the test split."""
+    evaluate("test", arguments)
+
+
+def validate(arguments: list[str]) -> None:
+    """Measure the configured network on the validation split."""
+    _evaluate("validate", "metrics.json", arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """Measure the configured network on the test split."""
+    _evaluate("test", "metrics_test.json", arguments)
+
+
+def _evaluate(subcommand: Literal["validate", "test"], file_name: str, arguments: list[str]) -> None:
     with plain_errors():
         cli = EvaluationCLI(subcommand, arguments)
+        cli.model.details = cli.config["details"]
         run = cli.trainer.validate if subcommand == "validate" else cli.trainer.test
         with ending_together(cli.trainer):
             run(cli.model, datamodule=cli.datamodule, verbose=False)
     report = cli.model.report
     if not cli.trainer.is_global_zero or report is None:
         return
-    output = Path(cli.config["output"] or cli.root / "metrics.json")
+    output = Path(cli.config["output"] or cli.root / file_name)
     print_report(report, subcommand)
     write_json(
         output,
@@ -50,10 +70,10 @@ def evaluate(subcommand: Literal["validate", "test"], arguments: list[str]) -> N
 
 
 class EvaluationCLI(TrainingCLI):
-    """Load the weights that are to be measured, and keep no log and no checkpoints."""
+    """Evaluation of the configured weights, without log and checkpoints."""
 
     def before_instantiate_classes(self) -> None:
-        """Find the weights, which say what network they are of.
+        """Find the weights, which describe their network.
 
         Raises:
             FileNotFoundError: There are none where they should be.
@@ -66,10 +86,12 @@ class EvaluationCLI(TrainingCLI):
             raise FileNotFoundError(f"no run in {self.root} has a checkpoint called {name}")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Build the configured trainer without what only training needs."""
-        source = self.model.hparams.get("weights")
+        """Build the configured trainer without the callbacks that only training needs."""
+        source = self.model.hparams.get("pretrained")
         if source is None:
-            rank_zero_warn("neither --ckpt_path nor --model.weights is given: measuring a network that knows nothing")
+            rank_zero_warn(
+                "neither --ckpt_path nor --model.pretrained is given: the network has randomly initialized weights"
+            )
         self.weights = locate_weights(source) if source else None
         callbacks = [
             callback for callback in self.configured_callbacks if not isinstance(callback, Checkpoint | WeightAveraging)

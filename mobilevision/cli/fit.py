@@ -1,4 +1,4 @@
-"""``mobilevision fit``: train, keep checkpoints, export the best weights."""
+"""``mobilevision fit``: train, keep checkpoints, save the best weights."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import RunFolder, find_checkpoint
 from mobilevision.cli.tables import print_figures, print_line
 from mobilevision.cli.training import StartReports, TrainingCLI, plain_errors
-from mobilevision.weights.file import load_network, save_weights
+from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.loading import load_weights
 
 DRY_RUN = "--dry-run"
 
@@ -30,15 +31,15 @@ def run(arguments: list[str]) -> None:
 
 
 class FitCLI(TrainingCLI):
-    """Train in a run folder of its own, or go on in that of an earlier run."""
+    """Training in a run folder of its own, or resumed in that of an earlier run."""
 
     description = (
-        f"Train. With {DRY_RUN}, take one batch through forward, loss, backward and validation, write the pictures of "
-        "it to dry_run in trainer.default_root_dir, and stop."
+        f"Train a network. With {DRY_RUN}, run one batch through forward, loss, backward and validation, draw it to "
+        "dry_run in trainer.default_root_dir, and stop."
     )
 
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoint to go on from: it says more of its network than what its run was started from."""
+        """Find the checkpoint to resume: it describes its network, the files its run started from need not be there."""
         self.config_text = self.parser.dump(self.config, skip_none=False)
         self.checkpoint = self._find_checkpoint()
         if self.checkpoint is not None:
@@ -46,9 +47,6 @@ class FitCLI(TrainingCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""
-        if self.checkpoint is not None:
-            # Lightning loads it later, with less to say about what does not fit.
-            load_network(self.model.network, self.checkpoint)
         self.folder = self._find_folder()
         self.best_figures = BestFigures()
         trainer = self.config_init["trainer"]
@@ -72,12 +70,12 @@ class FitCLI(TrainingCLI):
         )
 
     def run(self) -> None:
-        """Train; whatever happens, leave either checkpoints or nothing."""
+        """Train; after an error leave either checkpoints or nothing."""
         try:
             with ending_together(self.trainer):
                 self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint)
         except BaseException:
-            rank_zero_only(self.folder.discard_if_fruitless)()
+            rank_zero_only(self.folder.discard_if_empty)()
             raise
         if self.trainer.is_global_zero:
             self._conclude()
@@ -89,7 +87,7 @@ class FitCLI(TrainingCLI):
             return None
         if path.suffix != ".ckpt":
             raise ValueError(
-                f"--ckpt_path must be a checkpoint of a run, got {path}: to start from it use --model.weights"
+                f"--ckpt_path must be a checkpoint of a run, got {path}: to start from it use --model.pretrained"
             )
         return path
 
@@ -97,7 +95,7 @@ class FitCLI(TrainingCLI):
         resumed = RunFolder.of_checkpoint(self.checkpoint, self.root) if self.checkpoint else None
         if resumed is not None:
             return resumed
-        # The other processes write nothing, and the first one tells them where the checkpoints are.
+        # The other processes write nothing; the first one tells them where the checkpoints are.
         return rank_zero_only(RunFolder.claim)(self.root) or RunFolder(self.root)
 
     def _conclude(self) -> None:
@@ -107,7 +105,8 @@ class FitCLI(TrainingCLI):
         callback = self.trainer.checkpoint_callback
         if not isinstance(callback, ModelCheckpoint) or not Path(callback.best_model_path).is_file():
             return
-        load_network(self.model.network, callback.best_model_path)
+        best_path = callback.best_model_path
+        load_weights(self.model.network, read_weights(best_path), best_path, strict=True)
         score = callback.best_model_score
         measured = {} if score is None else {"measured": f"{callback.monitor} {score:.4f}"}
         save_weights(self.model.network, self.folder.weights, **measured)

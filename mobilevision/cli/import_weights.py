@@ -1,21 +1,40 @@
-"""``mobilevision import-weights``: take over a network that another program has trained."""
+"""``mobilevision import-weights``: import a network that another program has trained."""
 
 import sys
 from pathlib import Path
 
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.cli.errors import CommandParser
 from mobilevision.import_weights import import_network
+from mobilevision.network import Network
 from mobilevision.weights.file import save_as_torchvision, save_weights
 
 SUFFIXES = (".gz", ".tar", ".tgz", ".tflite", ".pb", ".ckpt", ".pth", ".pt", ".safetensors")
 
-DESCRIBED = ("num_classes", "width_mult", "output_stride", "padding", "score_function")
-"""The options that a person recognises a network by."""
+DESCRIBED = ("num_classes", "output_stride", "score_function")
+"""The options that a person recognizes a head by."""
 
 
 def run(arguments: list[str]) -> None:
-    """Read a foreign weights file, and write it as safetensors of ours."""
+    """Read a weights file of another program, and write it as safetensors of this library."""
+    options = _build_parser().parse_args(arguments)
+    names = options.class_names.read_text(encoding="utf-8").splitlines() if options.class_names else ()
+    network, provenance = import_network(
+        options.source,
+        background=options.background,
+        without_background=options.drop_background,
+        class_names=names,
+        calibration_folder=options.calibrate,
+        num_calibration_images=options.num_images,
+    )
+    output = options.output or Path(f"{_stem(Path(options.source))}.safetensors")
+    if options.to == "torchvision":
+        save_as_torchvision(network, output)
+    else:
+        save_weights(network, output, **provenance)
+    sys.stdout.write(f"{_describe(network)}\nwrote {output}\n")
+
+
+def _build_parser() -> CommandParser:
     parser = CommandParser(
         "mobilevision import-weights",
         description="Turn weights of TensorFlow (.tflite, a frozen graph, or the .tar.gz of either), torchvision, "
@@ -28,39 +47,24 @@ def run(arguments: list[str]) -> None:
         choices=("first", "last", "none"),
         help="where a classifier has a class for the background; default: the first of 1001, otherwise none",
     )
-    parser.add_argument("--drop-background", action="store_true", help="leave out a classifier's background")
+    parser.add_argument("--drop-background", action="store_true", help="leave out the background class of a classifier")
     parser.add_argument(
         "--class-names",
         type=Path,
         metavar="FILE",
-        help="one name per line: all in the order of the classes, or those that are kept of the source's own",
+        help="one name per line: of all classes in their order, or of those to keep of the source's own",
     )
+    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="images that make a .tflite file trainable")
     parser.add_argument(
-        "--calibrate", type=Path, metavar="FOLDER", help="pictures to make a .tflite file trainable with"
+        "--num-images", type=int, default=256, help="images of FOLDER to calibrate with, default: %(default)s"
     )
-    parser.add_argument("--num-images", type=int, default=256, help="of them to look at, default: %(default)s")
     parser.add_argument(
         "--to",
         choices=("mobilevision", "torchvision"),
         default="mobilevision",
-        help="whose names, default: %(default)s",
+        help="the library that the file is for, default: %(default)s",
     )
-    given = parser.parse_args(arguments)
-    names = given.class_names.read_text(encoding="utf-8").splitlines() if given.class_names else ()
-    network, provenance = import_network(
-        given.source,
-        background=given.background,
-        without_background=given.drop_background,
-        class_names=names,
-        calibration_folder=given.calibrate,
-        num_calibration_images=given.num_images,
-    )
-    output = given.output or Path(f"{_stem(Path(given.source))}.safetensors")
-    if given.to == "torchvision":
-        save_as_torchvision(network, output)
-    else:
-        save_weights(network, output, **provenance)
-    sys.stdout.write(f"{_describe(network)}\nwrote {output}\n")
+    return parser
 
 
 def _stem(source: Path) -> str:
@@ -71,6 +75,10 @@ def _stem(source: Path) -> str:
     return stem
 
 
-def _describe(network: ImageNetwork) -> str:
-    options = ", ".join(f"{name} {network.options[name]}" for name in DESCRIBED if name in network.options)
-    return f"{network.model_name} for {network.input_size}x{network.input_size} pixels: {options}"
+def _describe(network: Network) -> str:
+    backbone = network.backbone.config
+    lines = []
+    for name, head in network.named_heads.items():
+        details = [f"{key} {getattr(head.config, key)}" for key in DESCRIBED if hasattr(head.config, key)]
+        lines.append(f"{name} for {head.input_size}x{head.input_size} pixels: {', '.join(details)}")
+    return "\n".join([*lines, f"backbone: width_mult {backbone.width_mult}, padding {backbone.padding}"])

@@ -1,66 +1,59 @@
-"""``mobilevision info``: what a network costs."""
+"""``mobilevision info``: parameters, multiply-adds and activation memory of a network."""
 
-import inspect
 import json
 import sys
-from typing import Any
+from dataclasses import MISSING
 
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_table
 from mobilevision.complexity import Complexity, PartComplexity, measure
-from mobilevision.models import NetworkFunction, find_model, get_model, list_models
+from mobilevision.models import get_model, list_models, option_fields
 
 MILLION = 1e6
 KIBIBYTE = 1024
 
 
 def run(arguments: list[str]) -> None:
-    """Print a network's parameters, multiply-adds and peak activation memory, in all and part by part."""
+    """Print the complexity of a network, as a whole and part by part."""
     parser = CommandParser("mobilevision info", description="Count parameters, multiply-adds and activation memory.")
     parser.add_argument("name", help=f"one of {', '.join(list_models())}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    # The options are those of the network, so that its name has to be known before the rest can be read.
+    # The options are those of the network, so that its name is needed before the rest can be parsed.
     named = [argument for argument in arguments if argument in list_models()]
-    options = _add_options(parser, find_model(named[0])) if named else []
+    options = _add_options(parser, named[0]) if named else []
     given = vars(parser.parse_args(arguments))
     network = get_model(given["name"], **{name: given[name] for name in options if given[name] is not None})
     complexity = measure(network)
     if given["json"]:
-        sys.stdout.write(json.dumps(_as_json(complexity)) + "\n")
+        parts = {name: part._asdict() for name, part in complexity.parts.items()}
+        sys.stdout.write(json.dumps({**complexity._asdict(), "parts": parts}) + "\n")
     else:
-        _print(given["name"], network.input_size, complexity)
+        # With a single head, its parts alone say whose they are.
+        prefix = "heads." if len(network.heads) > 1 else f"heads.{next(iter(network.heads))}."
+        _print(f"{given['name']} at {network.input_size}x{network.input_size}", complexity, prefix)
 
 
-def _add_options(parser: CommandParser, function: NetworkFunction) -> list[str]:
-    """Add an argument for every scalar option of a network's function, and give their names."""
+def _add_options(parser: CommandParser, name: str) -> list[str]:
+    """Add an argument for every number or word among a network's options, and return their names."""
     names = []
-    for option, parameter in inspect.signature(function).parameters.items():
-        kind: Any = int if parameter.annotation == int | None else type(parameter.default)
+    for option, field in option_fields(name).items():
+        kind = int if field.type in (int, int | None) else type(field.default)
         if kind not in (int, float, str):
             continue
-        default = "the preset's" if parameter.default is None else parameter.default
+        default = "the model's" if field.default in (None, MISSING) else field.default
         parser.add_argument(f"--{option.replace('_', '-')}", type=kind, help=f"default: {default}")
         names.append(option)
     return names
 
 
-def _as_json(complexity: Complexity) -> dict[str, Any]:
-    return {**_total(complexity)._asdict(), "parts": {name: part._asdict() for name, part in complexity.parts.items()}}
-
-
-def _total(complexity: Complexity) -> PartComplexity:
-    return PartComplexity(complexity.parameters, complexity.multiply_adds, complexity.peak_activation_bytes)
-
-
-def _print(name: str, input_size: int, complexity: Complexity) -> None:
+def _print(title: str, complexity: Complexity, prefix: str) -> None:
     rows = [
         (
-            label.removeprefix("head."),
+            label.removeprefix(prefix),
             f"{part.parameters:,}",
             f"{part.multiply_adds / MILLION:,.2f}",
             f"{part.peak_activation_bytes / KIBIBYTE:,.0f}",
         )
-        for label, part in (*complexity.parts.items(), ("all", _total(complexity)))
+        for label, part in (*complexity.parts.items(), ("all", PartComplexity(*complexity[:3])))
     ]
-    header = ("part", "parameters", "multiply-adds (M)", "peak activations (KiB)")
-    print_table(f"{name} at {input_size}x{input_size}", header, rows)
+    print_table(title, ("part", "parameters", "multiply-adds (M)", "memory (KiB)"), rows)

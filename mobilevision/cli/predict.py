@@ -1,4 +1,4 @@
-"""``mobilevision predict``: say what is in pictures, as JSON lines and drawings."""
+"""``mobilevision predict``: run a network on images, write JSON lines and drawings."""
 
 import json
 import warnings
@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.progress import track
 
 from mobilevision.cli.errors import CommandParser
-from mobilevision.cli.sources import distinct_names, find_sources
 from mobilevision.cli.tables import print_line
+from mobilevision.files import replacing_files
 from mobilevision.images import read_image
-from mobilevision.inference import MultiTaskResult, Predictor, SegmentationResult
+from mobilevision.inference.drawing import Pixels, index_mask
+from mobilevision.inference.predictor import Predictor
+from mobilevision.inference.sources import distinct_names, find_sources
 from mobilevision.models import get_model, list_models, load_model
-from mobilevision.outputs import replacing_files
-from mobilevision.visualize import Picture, index_mask
 
 
 def run(arguments: list[str]) -> None:
-    """Predict, and write everything when all of it is there."""
+    """Predict, and write the output when all of it is there."""
     given = _parser().parse_args(arguments)
-    sources = find_sources(given.source, leave_out=given.output)
+    sources = find_sources(given.source, exclude=given.output)
     network = load_model(given.weights) if given.model is None else get_model(given.model, pretrained=given.weights)
     predictor = Predictor(network.to(_find_device(given.device)), score_threshold=given.score_threshold)
     with replacing_files(given.output) as folder:
@@ -32,17 +32,17 @@ def run(arguments: list[str]) -> None:
         for path, name, pixels in _read(sources, skip_broken=given.skip_broken):
             lines.append({"path": str(path), **_write_result(predictor, pixels, folder, name)})
         if not lines:
-            raise ValueError(f"none of {len(sources)} pictures could be read")
+            raise ValueError(f"none of {len(sources)} images could be read")
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / "predictions.jsonl").write_text(text, encoding="utf-8")
     skipped = f", {len(sources) - len(lines)} skipped" if len(lines) < len(sources) else ""
-    print_line(f"{len(lines)} pictures{skipped}: {given.output / 'predictions.jsonl'}")
+    print_line(f"{len(lines)} images{skipped}: {given.output / 'predictions.jsonl'}")
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("mobilevision predict", description="Say what is in pictures.")
-    parser.add_argument("source", nargs="+", help="picture, folder or glob pattern")
-    parser.add_argument("--model", help=f"{', '.join(list_models())}; what the weights file says where not given")
+    parser = CommandParser("mobilevision predict", description="Run a network on images.")
+    parser.add_argument("source", nargs="+", help="image, folder or glob pattern")
+    parser.add_argument("--model", help=f"{', '.join(list_models())}; default: the network of the weights file")
     parser.add_argument("--weights", type=Path, required=True, help="weights file or checkpoint")
     parser.add_argument(
         "--output", type=Path, default=Path("predictions"), help="folder to write to, default: %(default)s"
@@ -51,7 +51,7 @@ def _parser() -> CommandParser:
         "--score-threshold", type=float, default=0.3, help="least score of a detected object, default: %(default)s"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out pictures that do not decode")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out images that do not decode")
     return parser
 
 
@@ -61,7 +61,7 @@ def _find_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _read(sources: list[Path], *, skip_broken: bool) -> Iterator[tuple[Path, str, Picture]]:
+def _read(sources: list[Path], *, skip_broken: bool) -> Iterator[tuple[Path, str, Pixels]]:
     console = Console(stderr=True)
     named = list(zip(sources, distinct_names(sources), strict=True))
     for path, name in track(named, "predicting", console=console, transient=True, disable=not console.is_terminal):
@@ -75,17 +75,19 @@ def _read(sources: list[Path], *, skip_broken: bool) -> Iterator[tuple[Path, str
             yield path, name, pixels
 
 
-def _write_result(predictor: Predictor, pixels: Picture, folder: Path, name: str) -> dict[str, Any]:
-    """Write what can be looked at, and give what is said: the result and the files, relative to ``folder``."""
+def _write_result(predictor: Predictor, pixels: Pixels, folder: Path, name: str) -> dict[str, Any]:
+    """Write drawing and masks, and return the result with their files, relative to ``folder``."""
     result = predictor(pixels)
-    drawing = Path("drawings") / f"{name}.jpg"
-    (folder / drawing).parent.mkdir(exist_ok=True)
-    Image.fromarray(result.draw(pixels)).save(folder / drawing, quality=92)
-    files = {"drawing": str(drawing)}
-    segmentation = result.segmentation if isinstance(result, MultiTaskResult) else result
-    if isinstance(segmentation, SegmentationResult):
-        mask = Path("masks") / f"{name}.png"
-        (folder / mask).parent.mkdir(exist_ok=True)
-        index_mask(segmentation.mask).save(folder / mask)
-        files["mask"] = str(mask)
+    files = {"drawing": f"drawings/{name}.jpg"}
+    _save(Image.fromarray(result.draw(pixels)), folder / files["drawing"], quality=92)
+    masks = result.layers().get("masks", [])
+    for number, layer in enumerate(masks, start=1):
+        key = "mask" if len(masks) == 1 else f"mask_{number}"
+        files[key] = f"masks/{name}.png" if len(masks) == 1 else f"masks/{name}_{number}.png"
+        _save(index_mask(layer.mask), folder / files[key])
     return {**result.to_json(), **files}
+
+
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    image.save(path, **options)

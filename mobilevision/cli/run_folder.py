@@ -1,4 +1,4 @@
-"""Where a training run keeps what it makes: ``<default_root_dir>/run_1``, ``run_2`` and so on."""
+"""The output folder of a training run: ``<default_root_dir>/run_1``, ``run_2`` and so on."""
 
 import shutil
 from contextlib import suppress
@@ -11,11 +11,11 @@ LAST = "last"
 
 
 class RunFolder(NamedTuple):
-    """The folder of one run.
+    """The output folder of one run.
 
     Attributes:
         path: The folder.
-        resumed: Whether it goes on with an earlier run in the same folder.
+        resumed: Whether the run resumes an earlier one in the same folder.
     """
 
     path: Path
@@ -23,10 +23,9 @@ class RunFolder(NamedTuple):
 
     @classmethod
     def claim(cls, root: Path) -> Self:
-        """Make the next folder below ``root``, so that no run writes over another one's results."""
+        """Create the next folder below ``root``, so that no run overwrites another one's results."""
         root.mkdir(parents=True, exist_ok=True)
-        numbers = [_number(folder) for folder in root.iterdir()]
-        number = max(numbers, default=0) + 1
+        number = max((_number(folder) for folder in root.iterdir()), default=0) + 1
         while True:
             path = root / f"run_{number}"
             try:
@@ -38,7 +37,7 @@ class RunFolder(NamedTuple):
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path, root: Path) -> Self | None:
-        """Give the folder that ``checkpoint`` was made in, if it is one below ``root``."""
+        """Return the folder that ``checkpoint`` was written to, if it is a run's folder below ``root``."""
         folder = checkpoint.resolve().parent.parent
         if checkpoint.parent.name == CHECKPOINTS and _number(folder) and folder.parent == root.resolve():
             return cls(root / folder.name, resumed=True)
@@ -51,11 +50,11 @@ class RunFolder(NamedTuple):
 
     @property
     def weights(self) -> Path:
-        """The file that the best weights are exported to."""
+        """The file of the best weights."""
         return self.checkpoints / "weights.safetensors"
 
-    def discard_if_fruitless(self) -> None:
-        """Remove what a run has left that ended before its first checkpoint."""
+    def discard_if_empty(self) -> None:
+        """Remove the folder of a run that ended before its first checkpoint."""
         if self.resumed or any(self.checkpoints.glob("*.ckpt")):
             return
         shutil.rmtree(self.path, ignore_errors=True)
@@ -64,7 +63,7 @@ class RunFolder(NamedTuple):
 
 
 def find_checkpoint(name: str, root: Path) -> Path | None:
-    """Give the file that ``--ckpt_path`` names: a path, or ``best`` or ``last`` of the newest run below ``root``.
+    """Return the file that ``--ckpt_path`` names: a path, or ``best`` or ``last`` of the newest run below ``root``.
 
     Raises:
         FileNotFoundError: The path does not exist.
@@ -78,5 +77,6 @@ def find_checkpoint(name: str, root: Path) -> Path | None:
 
 
 def _number(folder: Path) -> int:
+    """Return the number of a run's folder, or 0 for another folder."""
     digits = folder.name.removeprefix("run_")
     return int(digits) if folder.name.startswith("run_") and digits.isdigit() else 0

@@ -1,16 +1,16 @@
-"""``mobilevision score``: measure anybody's results with the official protocols."""
+"""``mobilevision score``: measure the predictions of any program with the official protocols."""
 
 import math
 from pathlib import Path
 
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_figures
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.scoring import score_coco, score_coco_in_detail, score_voc
 
 
 def run(arguments: list[str]) -> None:
-    """Print the figures of detections or masks, and write them to a file if asked to."""
+    """Print the figures of detections or masks, and write them to a file where one is given."""
     given = _parser().parse_args(arguments)
     if given.protocol == "voc":
         figures = score_voc(given.root, given.split, given.predictions)
@@ -25,7 +25,9 @@ def run(arguments: list[str]) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("mobilevision score", description="Measure anybody's results with the official protocol.")
+    parser = CommandParser(
+        "mobilevision score", description="Measure the predictions of any program with the official protocol."
+    )
     protocols = parser.add_subparsers(dest="protocol", required=True, parser_class=CommandParser)
     coco = protocols.add_parser("coco", help="detections, by COCO's protocol")
     coco.add_argument("--annotations", type=Path, required=True, help="COCO annotation file")
@@ -34,7 +36,7 @@ def _parser() -> CommandParser:
     voc = protocols.add_parser("voc", help="masks, by the protocol of VOC 2012")
     voc.add_argument("--root", type=Path, required=True, help="folder VOC2012, or one that holds VOCdevkit/VOC2012")
     voc.add_argument("--split", default="val", help="list in ImageSets/Segmentation, default: val")
-    voc.add_argument("--predictions", type=Path, required=True, help="folder of PNGs named as the images")
+    voc.add_argument("--predictions", type=Path, required=True, help="folder of PNG masks with the names of the images")
     for protocol in (coco, voc):
         protocol.add_argument("--json", type=Path, help="file to write the figures to")
     return parser

@@ -1,4 +1,4 @@
-"""Figures for a person at a terminal."""
+"""Print figures for a person at a terminal."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from rich.table import Table
 from mobilevision.training.report import Report
 
 MAX_CLASSES = 100
-"""More classes than these are not read in a terminal; of those the worst are shown."""
+"""The most classes that are all listed; of more, the worst are."""
 NUM_WORST = 20
 
 
 def print_line(text: str) -> None:
-    """Print ``text`` on a line of its own, as it is."""
+    """Print ``text`` unchanged on a line of its own."""
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: the first column is text, the others are figures."""
+    """Print a table whose first column is text and whose other columns are figures."""
     table = Table()
     for index, name in enumerate(header):
         table.add_column(name, justify="right" if index else "left", no_wrap=True)
@@ -36,15 +36,15 @@ def print_figures(figures: Mapping[str, float], title: str) -> None:
 
 
 def print_report(report: Report, title: str) -> None:
-    """Print what an evaluation found, by class too."""
+    """Print the figures of an evaluation, as a whole and by class."""
     print_figures(report.figures, f"{title}, {report.num_images} images")
-    # Of several tasks the classes have figures of several kinds: a table for each.
+    # The classes of different tasks have different figures: one table each.
     for _, rows in groupby(report.per_class.items(), key=lambda row: tuple(row[1])):
         _print_classes(dict(rows))
 
 
 def format_figure(value: float) -> str:
-    """Give a figure its digits; what was not measured is a dash.
+    """Return a figure with four decimals, or a dash if it was not measured.
 
     >>> format_figure(0.12345), format_figure(float("nan"))
     ('0.1235', '-')

@@ -1,4 +1,4 @@
-"""What ``fit``, ``validate`` and ``test`` share: Lightning's command line with this library's defaults."""
+"""Lightning's command line with this library's defaults, for ``fit``, ``validate`` and ``test``."""
 
 import logging
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -27,7 +27,7 @@ from mobilevision.multitask.task import MultiTaskTask
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.task import NetworkTask
+from mobilevision.training.task import Task
 
 TASKS = (ClassificationTask, DetectionTask, SegmentationTask, MultiTaskTask)
 DATA_MODULES = (ImageNetDataModule, CocoDataModule, VocDataModule, MaskFolderDataModule, MultiTaskDataModule)
@@ -51,7 +51,9 @@ WRONG_CLASS_ARGUMENT = re.compile(
 
 
 class TrainingCLI(LightningCLI):
-    """Read configuration files and options; build task, data module and trainer from them.
+    """Command line of a task, its data module and its trainer, from configuration files and options.
+
+    Options of the model that nobody gives are not passed on, so that the weights and the data can supply them.
 
     Args:
         subcommand: ``fit``, ``validate`` or ``test``.
@@ -62,14 +64,14 @@ class TrainingCLI(LightningCLI):
     """
 
     description: ClassVar[str | None] = None
-    """What the subcommand's help says first."""
+    """The first sentence of the subcommand's help."""
 
-    model: NetworkTask
+    model: Task
     datamodule: ImageDataModule
 
     def __init__(self, subcommand: str, arguments: list[str]) -> None:
         super().__init__(
-            NetworkTask,
+            Task,
             ImageDataModule,
             save_config_callback=None,
             trainer_defaults=TRAINER_DEFAULTS,
@@ -89,27 +91,36 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what belongs to no class: the same options for all, so that a saved configuration serves them all."""
+        """Add options that belong to no class: the same for all subcommands, so that a saved configuration serves them all."""
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
-            help="Checkpoint to go on from (fit) or weights to measure (validate, test): a file, or last or best of "
-            "the newest run in trainer.default_root_dir. To measure, every file of weights will do.",
+            help="Checkpoint to resume (fit) or weights to evaluate (validate, test): a file, or last or best of the "
+            "newest run in trainer.default_root_dir. To evaluate, every weights file will do.",
         )
         parser.add_argument(
             "--output",
             type=str | None,
-            help="File that validate and test write the figures to. Default: metrics.json in trainer.default_root_dir.",
+            help="File that validate and test write the figures to. Default: metrics.json and metrics_test.json in "
+            "trainer.default_root_dir.",
+        )
+        parser.add_argument(
+            "--details",
+            type=bool,
+            default=False,
+            help="Whether validate and test also analyze the errors: confusions, curves, kinds of errors.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse ``args`` alone, whatever the process was started with."""
         self.config = parser.parse_args(args)
+        given = parser.parse_args(args, defaults=False)
+        self.config["model"]["init_args"] = given["model"].get("init_args") or Namespace()
 
     def start_from(self, path: Path) -> None:
-        """Let the task start from a file, instead of from what the configuration says, which may be gone."""
+        """Start the task from a file, instead of from those that the configuration names, which may be gone."""
         arguments = self.config["model"]["init_args"]
-        arguments["weights"], arguments["backbone_weights"] = str(path), None
+        arguments["pretrained"], arguments["backbone_weights"] = str(path), None
 
     @property
     def root(self) -> Path:
@@ -124,20 +135,20 @@ class TrainingCLI(LightningCLI):
 
 
 class StartReports(L.Callback):
-    """Say what became of the weights that a run starts from, once the data has named its classes."""
+    """Printing of the outcome of loading weights, once the data has named its classes."""
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print a line for every file, unless the run goes on from a checkpoint."""
-        assert isinstance(pl_module, NetworkTask)
+        """Print a line for every file, unless the run is resumed from a checkpoint."""
+        assert isinstance(pl_module, Task)
         if trainer.ckpt_path is None:
-            for report in pl_module.fit_reports:
+            for report in pl_module.load_reports:
                 print_line(str(report))
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Let Lightning raise what every subcommand raises, and say only what matters.
+    """Turn Lightning's errors into those of every subcommand, and silence its notes.
 
     Raises:
         ValueError: Where the configuration is wrong.
@@ -148,14 +159,16 @@ def plain_errors() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.simplefilter("ignore", PossibleUserWarning)
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    # It is about sharding, which nobody does here: the network is built in configure_model, for the data.
+    warnings.filterwarnings("ignore", ".*WeightAveraging callback with a model that overrides the configure_model")
     try:
         yield
     except (ArgumentError, MisconfigurationException) as error:
         raise ValueError(explain(str(error))) from error
     except ValueError as error:
-        # What a class itself says is wrong, without the list of all types that were tried and all its arguments.
-        said = error.__cause__
-        raise said if said is not None and str(error).startswith(NO_TYPE_FITS) else error from None
+        # The class's own message, without the list of all types that were tried and all its arguments.
+        cause = error.__cause__
+        raise cause if cause is not None and str(error).startswith(NO_TYPE_FITS) else error from None
     except SIGTERMException as error:
         raise SystemExit(TERMINATED) from error
     except SystemExit as error:
@@ -166,7 +179,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def explain(message: str) -> str:
-    r"""Say which argument of which class is wrong, without the list of all types that were tried.
+    r"""Return which argument of which class is wrong, without the list of all types that were tried.
 
     >>> explain('Parser key "data": ... - Problem with given class_path \'a.B\': Option \'c\' is not accepted')
     "data: Option 'c' is not accepted (B)"

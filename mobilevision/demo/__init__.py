@@ -1,1 +1,1 @@
-"""Drawn scenes, and one run over all tasks on them."""
+"""Generated scenes, and one run of all tasks on them."""

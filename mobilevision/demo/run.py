@@ -1,4 +1,4 @@
-"""Train, measure and draw all tasks on scenes that nobody has seen before."""
+"""Train, measure and draw all tasks on generated scenes."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,26 +12,26 @@ from mobilevision import __version__
 from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.demo.datasets import Layouts, write_datasets
-from mobilevision.demo.pictures import draw_overview
+from mobilevision.demo.overview import draw_overview
 from mobilevision.demo.scenes import CLASS_NAMES, SCENE_SIDE
 from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
+from mobilevision.files import replacing, write_json
 from mobilevision.multitask.datamodule import MultiTaskDataModule
 from mobilevision.multitask.task import MultiTaskTask
-from mobilevision.outputs import replacing, write_json
 from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.task import NetworkTask
+from mobilevision.training.task import Task
 from mobilevision.weights.file import save_weights
 
 CLASSIFIER_SIDE = 64
 SEGMENTER_SIDE = SCENE_SIDE + 1
-"""One more than a multiple of the output stride: the corners of picture and map stay together."""
+"""One more than a multiple of the output stride: the corners of image and map stay together."""
 
 
 class DemoSize(NamedTuple):
-    """How much is drawn and trained; the defaults are the demo, less is for tests."""
+    """The size of the demo; less is for tests."""
 
     num_train: int = 760
     num_val: int = 150
@@ -43,7 +43,7 @@ class DemoSize(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one task came to on the held-out scenes."""
+    """The outcome of one task on the held-out scenes."""
 
     figures: Mapping[str, float]
     seconds: float
@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 def run_demo(
     output: Path, *, seed: int = 0, size: DemoSize = DemoSize(), say: Callable[[str], None] = rank_zero_info
 ) -> dict[str, Outcome]:
-    """Draw scenes, train the three tasks on some of them, then all together; measure and draw them on the others.
+    """Draw scenes, train the three tasks on some of them, then all together, and evaluate on the others.
 
     The classifier comes first; detector, segmenter and joint network start from its backbone, as they would from
     ImageNet's, and the joint network sees every scene as often as the other two.
@@ -61,8 +61,8 @@ def run_demo(
     Args:
         output: Folder for data, weights, ``metrics.json`` and ``demo.png``; what an earlier run left is replaced.
         seed: Decides scenes, first weights, order and augmentation.
-        size: How much of everything.
-        say: Told what happens, a line at a time.
+        size: The size of the demo.
+        say: Called with a line of progress.
 
     Returns:
         The outcome of each task, and of all together, by its name.
@@ -75,7 +75,7 @@ def run_demo(
     outcomes: dict[str, Outcome] = {}
     steps = {"classification": _classify, "detection": _detect, "segmentation": _segment, "multitask": join}
     for name, prepare in steps.items():
-        # Every task draws its first weights from the same seed, whatever ran before it.
+        # Every task initializes its weights from the same seed, whatever ran before it.
         L.seed_everything(seed, verbose=False)
         task, data, epochs = prepare(layouts, size, seed, outcomes)
         say(f"{name}: {epochs} epochs")
@@ -87,8 +87,8 @@ def run_demo(
     return outcomes
 
 
-def train(task: NetworkTask, data: ImageDataModule, epochs: int, weights: Path) -> Outcome:
-    """Train a task, measure it at the end, and write its weights."""
+def train(task: Task, data: ImageDataModule, epochs: int, weights: Path) -> Outcome:
+    """Train a task, evaluate it at the end, and save its weights."""
     start = time.monotonic()
     trainer = L.Trainer(
         accelerator="cpu",
@@ -110,17 +110,15 @@ def train(task: NetworkTask, data: ImageDataModule, epochs: int, weights: Path) 
 
 _RECIPE: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.05, "warmup_steps": 50}
 _NORM_MOMENTUM = 0.05
-"""The paper's would need more steps than the demo has until the running statistics are right."""
+"""With the paper's the running statistics would need more steps than the demo has."""
 
-Prepared = tuple[NetworkTask, ImageDataModule, int]
+Prepared = tuple[Task, ImageDataModule, int]
 Outcomes = Mapping[str, Outcome]
 
 
 def _classify(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
     task = ClassificationTask(
-        len(CLASS_NAMES),
         width_mult=size.width_mult,
-        input_size=CLASSIFIER_SIDE,
         norm_momentum=_NORM_MOMENTUM,
         dropout=0.0,
         label_smoothing=0.0,
@@ -131,9 +129,7 @@ def _classify(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -
 
 def _detect(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
     task = DetectionTask(
-        len(CLASS_NAMES),
         width_mult=size.width_mult,
-        input_size=SCENE_SIDE,
         norm_momentum=_NORM_MOMENTUM,
         head_norm_momentum=_NORM_MOMENTUM,
         backbone_weights=str(outcomes["classification"].weights),
@@ -144,9 +140,7 @@ def _detect(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> 
 
 def _segment(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) -> Prepared:
     task = SegmentationTask(
-        len(CLASS_NAMES) + 1,
         width_mult=size.width_mult,
-        input_size=SEGMENTER_SIDE,
         norm_momentum=_NORM_MOMENTUM,
         head_norm_momentum=_NORM_MOMENTUM,
         backbone_weights=str(outcomes["classification"].weights),
@@ -158,34 +152,29 @@ def _segment(layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes) ->
 def join(
     layouts: Layouts, size: DemoSize, seed: int, outcomes: Outcomes, *, output_stride: int = 16, **changes: Any
 ) -> Prepared:
-    """Prepare the joint network: the classifier with two heads more.
+    """Build the task and the data of the joint network: the classifier with two more heads.
 
     Args:
         layouts: The scenes.
-        size: How often they are seen.
+        size: The size of the demo.
         seed: Decides order and augmentation.
-        outcomes: That of the classifier among them.
+        outcomes: Of the tasks before, the classifier's among them.
         output_stride: Of the segmenter.
         changes: Of the task's options.
     """
     recipe = {
-        # Cuttings of objects and whole scenes share statistics; when these have settled, the heads get used to them.
+        # Crops of objects and whole scenes share statistics; when these have settled, the heads adapt to them.
         "freeze_norm": "backbone",
         "freeze_norm_from": size.multitask_epochs * 3 // 5,
         # The detector's loss is some twenty times as large, and the optimiser sees only their sum.
         "loss_weights": {"segmentation": 20.0},
     }
     new = {"head_norm_momentum": _NORM_MOMENTUM}
-    masks = {"num_classes": len(CLASS_NAMES) + 1, "input_size": SEGMENTER_SIDE, "output_stride": output_stride}
     task = MultiTaskTask(
-        {
-            "classification": {},
-            "detection": {"num_classes": len(CLASS_NAMES), "input_size": SCENE_SIDE, **new},
-            "segmentation": masks | new,
-        },
+        heads={"classification": {}, "detection": new, "segmentation": {**new, "output_stride": output_stride}},
         norm_momentum=_NORM_MOMENTUM,
         label_smoothing=0.0,
-        weights=str(outcomes["classification"].weights),
+        pretrained=str(outcomes["classification"].weights),
         **_RECIPE | recipe | changes,
     )
     members = _crops(layouts, seed), _boxes(layouts, seed), _masks(layouts, seed)

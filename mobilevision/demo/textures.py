@@ -1,4 +1,4 @@
-"""Surfaces: textures of two colours, and cluttered backgrounds."""
+"""Textures of two colors, and cluttered backgrounds."""
 
 import colorsys
 from collections.abc import Callable
@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 Blend = Float[np.ndarray, "H W"]
-"""How much of the second colour each pixel has, in [0, 1]."""
+"""The share of the second color in each pixel, in [0, 1]."""
 
-Picture = Float[np.ndarray, "H W 3"]
+Canvas = Float[np.ndarray, "H W 3"]
 """RGB in [0, 255], float32."""
 
 
@@ -20,7 +20,7 @@ def stripes(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
 
 
 def checks(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
-    """A chessboard."""
+    """Squares of a chessboard."""
     k = _wave_number(rng)
     return _soft_step(np.sin(x * k) * np.sin(y * k))
 
@@ -32,7 +32,7 @@ def dots(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
 
 
 def gradient(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
-    """From the first colour on one side to the second on the other."""
+    """From the first color on one side to the second on the other."""
     blend: Blend = np.clip((x - x.min()) / max(float(np.ptp(x)), 1e-6), 0, 1)
     return blend
 
@@ -43,47 +43,47 @@ def clouds(x: Blend, y: Blend, rng: np.random.Generator) -> Blend:
 
 
 TEXTURES: tuple[Callable[[Blend, Blend, np.random.Generator], Blend], ...] = (stripes, checks, dots, gradient, clouds)
-"""Each takes the coordinates of the pixels, turned into the direction of the texture."""
+"""Functions of the pixels' coordinates, which are rotated into the direction of the texture."""
 
 
-def paint_texture(height: int, width: int, rng: np.random.Generator, hue: float) -> Picture:
+def paint_texture(height: int, width: int, rng: np.random.Generator, hue: float) -> Canvas:
     """Paint a rectangle with a random texture of two shades of a hue, in [0, 1]."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    turned = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    blend = TEXTURES[rng.integers(len(TEXTURES))](*turned, rng)
+    rotated = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    blend = TEXTURES[rng.integers(len(TEXTURES))](*rotated, rng)
     bright = _color(hue, rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.0))
     dark = _color(hue + rng.normal(0, 0.04), rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7))
     return mix(bright, dark, blend) if rng.uniform() < 0.5 else mix(dark, bright, blend)
 
 
-def paint_background(side: int, rng: np.random.Generator) -> Picture:
-    """Paint a square of clutter that is no object: a gradient, clouds, blobs and lines, all in muted colours."""
+def paint_background(side: int, rng: np.random.Generator) -> Canvas:
+    """Paint a square of clutter without objects: a gradient, clouds, blobs and curves in muted colors."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     ramp = gradient(x * np.cos(angle) + y * np.sin(angle), y, rng)
-    picture = mix(_muted(rng), _muted(rng), ramp)
-    picture = mix(picture, _muted(rng), 0.6 * smooth_noise(side, side, cells=int(rng.integers(3, 9)), rng=rng))
+    canvas = mix(_muted(rng), _muted(rng), ramp)
+    canvas = mix(canvas, _muted(rng), 0.6 * smooth_noise(side, side, cells=int(rng.integers(3, 9)), rng=rng))
     for _ in range(rng.integers(0, 4)):
         blob = _soft_step((smooth_noise(side, side, cells=4, rng=rng) - 0.72) * 8)
-        picture = mix(picture, _muted(rng), 0.8 * blob)
+        canvas = mix(canvas, _muted(rng), 0.8 * blob)
     for _ in range(rng.integers(2, 9)):
         start, middle, end = rng.uniform(-0.1 * side, 1.1 * side, (3, 2))
         t = np.linspace(0, 1, 24)[:, None]
         curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
         points = np.round(curve * 16).astype(np.int32)
-        cv2.polylines(picture, [points], False, _muted(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, 4)
-    return picture
+        cv2.polylines(canvas, [points], False, _muted(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA, 4)
+    return canvas
 
 
 def smooth_noise(height: int, width: int, *, cells: int, rng: np.random.Generator) -> Blend:
-    """Noise in [0, 1] whose features are about a ``cells``-th of the picture."""
+    """Draw noise in [0, 1] with about ``cells`` features along each side."""
     coarse = rng.uniform(0, 1, (cells + 1, cells + 1)).astype(np.float32)
     return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
 
 
-def mix(first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"], blend: Blend) -> Picture:
-    """Blend two pictures or colours pixel by pixel."""
+def mix(first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"], blend: Blend) -> Canvas:
+    """Blend two canvases or colors pixel by pixel."""
     weight = cv2.merge([blend.astype(np.float32)] * 3)
     return np.asarray(first + (second - first) * weight, np.float32)
 

@@ -1,5 +1,5 @@
-"""The detection network."""
+"""Detection: SSDLite, its data, criterion, evaluator and task."""
 
-from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
+from mobilevision.detection.head import DetectionConfig, SSDLite, SSDLiteHead, ssdlite_mobilenet_v2
 
-__all__ = ["SSDLite", "ssdlite_mobilenet_v2"]
+__all__ = ["DetectionConfig", "SSDLite", "SSDLiteHead", "ssdlite_mobilenet_v2"]

@@ -22,7 +22,7 @@ FIRST_MAP = ((0.1, 1.0), (0.2, 2.0), (0.2, 0.5))
 
 
 def anchor_shapes(num_maps: int) -> list[list[tuple[float, float]]]:
-    """List the (scale, aspect ratio) of each map's anchors, in their order.
+    """Return the (scale, aspect ratio) of each map's anchors, in their order.
 
     A scale is the side of the square of the same area, as a fraction of the image's side. Every map but the first also
     has a square of the geometric mean of its own scale and the next map's.
@@ -40,7 +40,7 @@ def anchor_shapes(num_maps: int) -> list[list[tuple[float, float]]]:
 
 
 def make_anchors(map_sizes: Sequence[tuple[int, int]], input_size: int) -> Float[Tensor, "A 4"]:
-    """Place the anchors of every map, map by map, row by row, cell by cell.
+    """Build the anchors of every map, map by map, row by row, cell by cell.
 
     Args:
         map_sizes: Height and width of each map, finest first.

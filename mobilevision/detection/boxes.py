@@ -1,4 +1,4 @@
-"""Boxes: their two forms, their overlap, and their code relative to an anchor."""
+"""Boxes: conversion, clipping, intersection over union, and encoding relative to anchors."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 CENTER_SCALE = 10.0
 SIZE_SCALE = 5.0
-"""What the offsets of centres and sides are multiplied by, so that both have a spread of about one."""
+"""Factors on the offsets of centers and sides, so that both have a spread of about one."""
 
 MAX_OFFSET = 100.0
 """Offsets are decoded as if at most this large: ten anchors away, or e**20 times an anchor's side.
@@ -15,24 +15,24 @@ The target of an anchor that overlaps its box is a tenth of that, so no trained 
 1e12 pixels, whose areas float32 still holds.
 """
 
-MIN_SIDE = 1e-8
-"""Sides are encoded as if at least this long, so that a box without area has a finite code."""
+MIN_ENCODED_SIDE = 1e-8
+"""Sides are encoded as if at least this long, so that a box without area has finite offsets."""
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
-    """Turn centres and sides into corners."""
+    """Convert centers and sides to corners."""
     centers, half_sides = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
     return torch.cat([centers - half_sides, centers + half_sides], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
-    """Turn corners into centres and sides."""
+    """Convert corners to centers and sides."""
     low, high = boxes[..., :2], boxes[..., 2:]
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
 def clip_boxes(boxes: Float[Tensor, "... 4"], height: float, width: float) -> Float[Tensor, "... 4"]:
-    """Move corners that lie outside an image of this size onto its border; a box wholly outside ends without area."""
+    """Clip boxes to an image of this size; a box wholly outside ends without area."""
     return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 
 
@@ -62,7 +62,7 @@ def pairwise_iou(boxes: Float[Tensor, "... N 4"], others: Float[Tensor, "... M 4
 
 
 def encode_boxes(boxes: Float[Tensor, "... 4"], anchors: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
-    """Express boxes relative to anchors: ``(10 dx / wa, 10 dy / ha, 5 ln(w / wa), 5 ln(h / ha))``.
+    """Encode boxes relative to anchors: ``(10 dx / wa, 10 dy / ha, 5 ln(w / wa), 5 ln(h / ha))``.
 
     Args:
         boxes: In pixels, one for each anchor.
@@ -77,15 +77,15 @@ def encode_boxes(boxes: Float[Tensor, "... 4"], anchors: Float[Tensor, "... 4"])
     boxes_cxcywh = xyxy_to_cxcywh(boxes)
     anchor_sides = anchors[..., 2:]
     centers = (boxes_cxcywh[..., :2] - anchors[..., :2]) / anchor_sides * CENTER_SCALE
-    sides = torch.log(boxes_cxcywh[..., 2:].clamp(min=MIN_SIDE) / anchor_sides) * SIZE_SCALE
+    sides = torch.log(boxes_cxcywh[..., 2:].clamp(min=MIN_ENCODED_SIDE) / anchor_sides) * SIZE_SCALE
     return torch.cat([centers, sides], dim=-1)
 
 
 def decode_boxes(offsets: Float[Tensor, "... 4"], anchors: Float[Tensor, "... 4"]) -> Float[Tensor, "... 4"]:
-    """Turn a network's offsets back into boxes; finite for all finite offsets, see ``MAX_OFFSET``.
+    """Decode a network's offsets to boxes; finite for all finite offsets, see ``MAX_OFFSET``.
 
     Args:
-        offsets: As :func:`encode_boxes` gives them, of any floating type.
+        offsets: As :func:`encode_boxes` returns them, of any floating type.
         anchors: cxcywh, in pixels.
 
     Returns:

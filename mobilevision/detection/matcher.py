@@ -1,4 +1,4 @@
-"""Which anchor answers for which box."""
+"""SSD's assignment of anchors to boxes."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -8,7 +8,7 @@ from mobilevision.detection.boxes import cxcywh_to_xyxy, pairwise_iou
 from mobilevision.detection.types import PADDING
 
 BACKGROUND = -1
-"""What an anchor is matched with when it answers for no box."""
+"""The match of an anchor without a box."""
 
 
 def match_anchors(
@@ -18,7 +18,7 @@ def match_anchors(
     *,
     iou_threshold: float = 0.5,
 ) -> Int64[Tensor, "B A"]:
-    """Assign each anchor the box it overlaps most, if by ``iou_threshold`` or more, and each box its best anchor.
+    """Match each anchor with the box it overlaps most, if by ``iou_threshold`` or more, and each box with its best anchor.
 
     The second rule goes before the first, so that no box is left out; of two boxes with the same best anchor the first
     keeps it. There is no band between positive and background.
@@ -40,7 +40,7 @@ def match_anchors(
         return labels.new_full((batch, num_anchors), BACKGROUND)
     overlaps = pairwise_iou(boxes, cxcywh_to_xyxy(anchors))
     overlaps.masked_fill_((labels == PADDING).unsqueeze(-1), -1.0)
-    # Which box it is, is asked of the few anchors that have one: along this dimension it is slow to find out.
+    # The argmax is slow along this dimension: it is taken for the few anchors that have a box.
     images, places = (overlaps.amax(dim=1) >= iou_threshold).nonzero(as_tuple=True)
     matched = labels.new_full((batch, num_anchors), BACKGROUND)
     matched[images, places] = overlaps[images, :, places].argmax(dim=1)

@@ -1,96 +1,105 @@
 """Train and evaluate the detector."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
-from mobilevision.backbone.padding import Padding
-from mobilevision.detection.objective import DetectionObjective
-from mobilevision.detection.ssdlite import PresetName, SSDLite, ssdlite_mobilenet_v2
-from mobilevision.detection.types import ScoreFunction
-from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.start import set_options
-from mobilevision.training.task import NetworkTask
+from torch import nn
+
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig
+from mobilevision.detection.criterion import DetectionCriterion
+from mobilevision.detection.evaluator import DetectionEvaluator
+from mobilevision.detection.head import DetectionConfig, PresetName, SSDLite, SSDLiteHead
+from mobilevision.head import Head, Selection
+from mobilevision.network import Network
+from mobilevision.options import split_options
+from mobilevision.training.building import GivenOptions
+from mobilevision.training.optimization import OptimConfig
+from mobilevision.training.task import Task
+
+EVALUATED = Selection(score_threshold=1e-8)
+"""The boxes that COCO's figures are computed from."""
 
 
-class DetectionTask(NetworkTask):
-    """Train SSDLite to find objects, measured by COCO's mean average precision.
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions(BackboneConfig, DetectionConfig, OptimConfig):
+    """The options of a detection task: fields of backbone, head and optimization side by side.
+
+    Attributes:
+        norm_momentum: Batch normalization's momentum in the backbone, in PyTorch's sense. The recipe's 3e-4 forgets
+            over some ten thousand steps: a short run wants 0.03 or more.
+    """
+
+    norm_momentum: float = SSDLite.backbone_defaults.norm_momentum
+
+
+class DetectionTask(Task):
+    """Training of SSDLite, evaluated by COCO's mean average precision.
 
     Args:
-        num_classes: Classes of objects, without background; COCO has 80.
-        preset: ``paper320`` or ``tf300``. This and what follows it as far as ``head_norm_eps`` are, where they are
-            None, as the weights have them that the run starts from, or as :func:`ssdlite_mobilenet_v2` has them by
-            default.
-        input_size: Side of the images in pixels; without weights the preset's. The data must have the same.
-        width_mult: Channel multiplier.
-        padding: ``symmetric`` or ``tf_same``.
-        round_to: The backbone's channels are rounded to multiples of this.
-        depth_mult: Multiplier of the blocks of every stage, see :class:`MobileNetV2`.
-        fixed_ends: Whether stem and ``last`` keep their size, see :class:`MobileNetV2`.
-        score_function: ``sigmoid`` or ``softmax``, in the loss and for the scores.
-        norm_eps: Batch normalisation's epsilon in the backbone.
-        head_norm_eps: Likewise in the extra layers and the predictors.
-        norm_momentum: Batch normalisation's momentum in the backbone, in PyTorch's sense. The recipe's 3e-4 needs some
-            ten thousand steps until the running statistics are right; a short run wants 0.03 or more.
-        head_norm_momentum: Likewise in the extra layers and the predictors.
-        score_threshold: Boxes that do not score more are no detections.
-        iou_threshold: The largest overlap of two detections of a class.
+        network: A network with a detection head, instead of one built from options.
+        pretrained: Weights to start all of the network from: a weights file of any known program, or the name of
+            published weights. Classes are matched by name where the file has names; those that it lacks are randomly
+            initialized.
+        backbone_weights: Weights to start the backbone alone from, a file or a name; the head is randomly initialized.
+        preset: ``paper320`` or ``tf300``, the paper's detector or the released one, see :func:`ssdlite_mobilenet_v2`;
+            what the weights have where None.
+        score_threshold: Boxes that do not score more are no detections, in evaluation.
+        iou_threshold: The largest intersection over union of two detections of a class.
         max_per_class: Detections of one class in an image, at most.
         max_per_image: Detections of an image, at most; COCO counts 100.
-        optimization: As in :class:`NetworkTask`.
+        options: Fields of :class:`DetectionOptions`. Those that are not given are the weights' or the defaults;
+            ``num_classes`` and ``input_size`` are the data's.
+
+    Raises:
+        TypeError: An unknown option.
+        ValueError: A value that is not allowed.
     """
 
     monitor: ClassVar[str] = "val/map"
-
     shown: ClassVar[tuple[str, ...]] = ("loss", "map", "map_50")
-
-    network: SSDLite
+    networks: ClassVar = {SSDLiteHead.task: SSDLite}
 
     def __init__(
         self,
-        num_classes: int = 80,
+        network: Network | None = None,
         *,
+        pretrained: str | None = None,
+        backbone_weights: str | None = None,
         preset: PresetName | None = None,
-        input_size: int | None = None,
-        width_mult: float | None = None,
-        padding: Padding | None = None,
-        round_to: int | None = None,
-        depth_mult: float | None = None,
-        fixed_ends: bool | None = None,
-        score_function: ScoreFunction | None = None,
-        norm_eps: float | None = None,
-        head_norm_eps: float | None = None,
-        norm_momentum: float = 3e-4,
-        head_norm_momentum: float = 3e-4,
-        score_threshold: float = 1e-8,
-        iou_threshold: float = 0.6,
-        max_per_class: int = 100,
-        max_per_image: int = 100,
-        **optimization: Any,
+        score_threshold: float = EVALUATED.score_threshold,
+        iou_threshold: float = EVALUATED.iou_threshold,
+        max_per_class: int = EVALUATED.max_per_class,
+        max_per_image: int = EVALUATED.max_per_image,
+        **options: Any,
     ) -> None:
-        self.save_hyperparameters()
-        super().__init__(**optimization)
-        self.objective: DetectionObjective = DetectionObjective(
-            num_classes,
-            score_threshold=score_threshold,
-            iou_threshold=iou_threshold,
-            max_per_class=max_per_class,
-            max_per_image=max_per_image,
-        )
+        self.save_hyperparameters(ignore="network")
+        DetectionOptions(**options)
+        backbone, head, optim = split_options(options, BackboneConfig, DetectionConfig, OptimConfig)
+        if preset is not None:
+            head["preset"] = preset
+        given = GivenOptions(pretrained, backbone_weights, backbone, {SSDLiteHead.task: head})
+        super().__init__(network, given, OptimConfig(**optim))
+        self.selection = Selection(score_threshold, iou_threshold, max_per_class, max_per_image)
 
-    def build_network(self) -> SSDLite:
-        """Build the detector."""
-        return ssdlite_mobilenet_v2(**set_options(ssdlite_mobilenet_v2, self.hparams))
+    def make_criterion(self, name: str, head: Head) -> nn.Module:
+        """Build the criterion of a head."""
+        return build_criterion(cast(SSDLiteHead, head))
 
-    def setup(self, stage: str) -> None:
-        """Take the class names from the data, and see that its images have the network's size.
+    def make_evaluator(self, name: str, head: Head) -> nn.Module:
+        """Build the evaluator of a head."""
+        criterion = cast(DetectionCriterion, self.criteria[name])
+        return build_evaluator(cast(SSDLiteHead, head), criterion, self.selection)
 
-        Raises:
-            ValueError: They have not, or the data has another number of classes.
-        """
-        super().setup(stage)
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        size = datamodule.input_size if isinstance(datamodule, ImageDataModule) else None
-        if size not in (None, self.network.input_size):
-            raise ValueError(
-                f"data.input_size must be that of the detector, {self.network.input_size}, got {size}: set one of "
-                "data.input_size and model.input_size"
-            )
+
+def build_criterion(head: SSDLiteHead) -> DetectionCriterion:
+    """Build the criterion of a detection head."""
+    return DetectionCriterion(head.anchors, score_function=head.config.score_function)
+
+
+def build_evaluator(
+    head: SSDLiteHead, criterion: DetectionCriterion, selection: Selection = EVALUATED
+) -> DetectionEvaluator:
+    """Build the evaluator of a detection head."""
+    return DetectionEvaluator(
+        head.num_classes, head.names, criterion=criterion, postprocess=head.postprocess, selection=selection
+    )

@@ -1,7 +1,8 @@
-"""Records that the detection room hands on.
+"""Tuples that pass between the files of the detection room.
 
 Boxes are ``xyxy`` in pixels of the network's input unless a name says otherwise. Labels count from 0 and leave the
-background out. Sets of boxes in a batch are padded to the same number; the label of padding is ``PADDING``.
+background out. The boxes of the images in a batch are padded to the same number; the label of padding is
+``PADDING``.
 """
 
 from typing import Literal, NamedTuple
@@ -13,11 +14,11 @@ from torch import Tensor
 PADDING = -1
 
 ScoreFunction = Literal["sigmoid", "softmax"]
-"""What turns a detector's logits into scores, and which cross-entropy it is trained with."""
+"""The function from logits to scores, and with it the cross-entropy that a detector is trained with."""
 
 
 class Truth(NamedTuple):
-    """What is true of one image, as it is evaluated: the annotations in pixels of the file, crowds included.
+    """The annotations of one image, as it is evaluated: in pixels of the file, crowds included.
 
     NumPy's arrays, because they stay where COCO's protocol is computed: they are not moved to the network's device, and
     a loader's process hands a whole one over in the time of a single tensor.
@@ -30,7 +31,7 @@ class Truth(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What is claimed of one image, in pixels of the file, as a COCO result file has it."""
+    """The detections of one image, in pixels of the file, as a COCO result file has them."""
 
     boxes_xywh: Float64[np.ndarray, "N 4"]
     scores: Float64[np.ndarray, " N"]
@@ -38,7 +39,7 @@ class Result(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image of a set, transformed; crowds are not among its boxes."""
+    """One image of a dataset, transformed; crowds are not among its boxes."""
 
     image: UInt8[Tensor, "3 H W"]
     boxes: Float[Tensor, "N 4"]
@@ -46,7 +47,7 @@ class Sample(NamedTuple):
     size: tuple[int, int]
     """Height and width of the file, in pixels."""
     position: int
-    """Its place in the set, by which repeats of a distributed sampler are dropped."""
+    """Its place in the dataset, by which repeats of a distributed sampler are dropped."""
     truth: Truth
 
 
@@ -62,11 +63,11 @@ class Batch(NamedTuple):
     truths: tuple[Truth, ...]
 
 
-class RawPredictions(NamedTuple):
-    """What SSDLite says of every anchor."""
+class DetectorOutput(NamedTuple):
+    """Offsets and logits of every anchor."""
 
     offsets: Float[Tensor, "B A 4"]
-    """(dx, dy, dw, dh), as encode_boxes gives them."""
+    """(dx, dy, dw, dh), as encode_boxes returns them."""
     logits: Float[Tensor, "B A C+1"]
     """Column 0 is the background, column c + 1 is class c."""
 

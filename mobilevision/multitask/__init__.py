@@ -1,5 +1,5 @@
-"""The joint network: several heads on one backbone."""
+"""Several heads on one backbone: the networks, and training from several datasets."""
 
-from mobilevision.multitask.model import MultiTaskNetwork, multitask_mobilenet_v2
+from mobilevision.multitask.heads import multitask_mobilenet_v2
 
-__all__ = ["MultiTaskNetwork", "multitask_mobilenet_v2"]
+__all__ = ["multitask_mobilenet_v2"]

@@ -1,46 +1,42 @@
-"""Batches of several tasks, each from the data module it is trained with alone."""
+"""Batches for several heads, each from the data module that it is trained with alone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 
-from mobilevision.detection.datamodule import CocoDataModule
-from mobilevision.detection.datamodule import collate as collate_boxes
-from mobilevision.multitask.pairing import PairedPictures, Places, Rest, collate_paired, pair_by_name
-from mobilevision.multitask.turns import Draw, draw_turns
-from mobilevision.multitask.types import BOTH, TASK_NAMES
-from mobilevision.segmentation.datamodule import MaskDataModule
-from mobilevision.segmentation.datamodule import collate_train as collate_masks
-from mobilevision.training.datamodule import Collate, ImageDataModule
+from mobilevision.multitask.pairing import BOTH, Pairing
+from mobilevision.multitask.schedule import Draw, draw_schedule
+from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import ResumableLoader
 
-Turns = list[tuple[str, ...]]
-
-DETECTION, SEGMENTATION = "detection", "segmentation"
+Schedule = list[tuple[str, ...]]
 
 
 class MultiTaskDataModule(ImageDataModule):
-    """Two or three sets that each know one answer, at their own sizes and with their own augmentation.
+    """Several datasets with labels for one head each, at their own sizes and with their own augmentation.
 
-    A training batch is a mapping from the tasks to their batches, with None for those whose turn it is not. A picture
-    that stands in several sets is trained on with all of its labels: once for each, or with ``pair_by_name`` at once.
+    A training batch is a mapping from the heads to their batches, with None for those whose turn it is not. An image
+    that stands in several datasets is trained on with all of its labels: once for each, or with ``pair_by_name`` at
+    once.
 
     Args:
-        classification: The data module of the classifier's set.
-        detection: Of the detector's.
-        segmentation: Of the segmenter's.
-        draw: How their batches become steps: ``together``, ``round_robin``, ``size`` or ``weight``, see ``draw_turns``.
-        weights: Share of each set in the steps, by task, where ``draw`` is ``weight``; that of the paired pictures is
+        classification: The data module of the head called ``classification``.
+        detection: The data module of the head called ``detection``.
+        segmentation: The data module of the head called ``segmentation``.
+        datasets: The data modules of heads of other names, by name.
+        draw: How their batches become steps: ``together``, ``round_robin``, ``size`` or ``weight``, see
+            ``draw_schedule``.
+        weights: Share of each dataset in the steps, by head, where ``draw`` is ``weight``; that of the paired images is
             called ``both``.
-        pair_by_name: Train on pictures that are in both the detector's and the segmenter's set, by the names of their
-            files without folder and ending, with boxes and mask in one pass, at the detector's size and with its
-            augmentation. What is in one set only is trained on as ever.
-        seed: With the epoch it decides the order of the turns.
+        pair_by_name: Whether to train on images that are in both a dataset with boxes and one with masks, by the names
+            of their files without folder and suffix, with boxes and mask in one pass, at the detector's size and with
+            its augmentation. Images that are in one dataset only are trained on as ever.
+        seed: With the epoch it decides the order of the steps.
 
     Raises:
-        ValueError: There are less than two sets, or ``draw`` and ``weights`` do not fit together, or there are no sets
-            to pair.
+        ValueError: There are less than two datasets, or ``draw`` and ``weights`` do not fit together, or there are not
+            one dataset with boxes and one with masks to pair.
     """
 
     def __init__(
@@ -49,168 +45,160 @@ class MultiTaskDataModule(ImageDataModule):
         detection: ImageDataModule | None = None,
         segmentation: ImageDataModule | None = None,
         *,
+        datasets: dict[str, ImageDataModule] | None = None,
         draw: Draw = "size",
         weights: dict[str, float] | None = None,
         pair_by_name: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(seed=seed)
-        given = dict(zip(TASK_NAMES, (classification, detection, segmentation), strict=True))
-        self.members: dict[str, ImageDataModule] = {
-            str(task): module for task, module in given.items() if module is not None
-        }
-        if len(self.members) < 2:
-            raise ValueError(
-                f"two or three of {', '.join(TASK_NAMES)} must have data, got {', '.join(self.members) or 'none'}"
-            )
+        given = {"classification": classification, "detection": detection, "segmentation": segmentation}
+        named = {name: module for name, module in given.items() if module is not None}
+        self.datasets: dict[str, ImageDataModule] = named | (datasets or {})
+        if len(self.datasets) < 2:
+            raise ValueError(f"two or more heads must have data, got {', '.join(self.datasets) or 'none'}")
         self.draw: Draw = draw
         self.weights = weights
-        if pair_by_name and not (isinstance(detection, CocoDataModule) and isinstance(segmentation, MaskDataModule)):
+        self.pairing = Pairing(self.datasets) if pair_by_name else None
+        # Wrong weights are known before anything is read; which datasets pairing leaves is only known then.
+        known = (weights or (BOTH,)) if pair_by_name else self.datasets
+        draw_schedule(dict.fromkeys(known, 1), draw, weights=weights)
+        self._loaders: list[ScheduledLoader] = []
+        self._resumed: dict[str, int] | None = None
+
+    def for_head(self, name: str) -> ImageDataModule:
+        """Return the data module of the head called ``name``.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if name not in self.datasets:
             raise ValueError(
-                f"pair_by_name needs a set with boxes and one with masks, got {', '.join(self.members)} as "
-                f"{', '.join(type(module).__name__ for module in self.members.values())}"
+                f"every head needs a dataset and every dataset a head, got datasets for {', '.join(self.datasets)} and "
+                f"a head {name}"
             )
-        self.pair_by_name = pair_by_name
-        self._places: list[Places] = []
-        # Wrong weights are known before anything is read; what there is of paired sets is only seen then.
-        known = (weights or (BOTH,)) if pair_by_name else self.members
-        draw_turns(dict.fromkeys(known, 1), draw, weights=weights)
-        self._loaders: list[TurnLoader] = []
-        self._turns_place: dict[str, int] | None = None
+        return self.datasets[name]
 
     def prepare_data(self) -> None:
-        """Let every member fetch what it fetches."""
-        for module in self.members.values():
+        """Prepare every dataset."""
+        for module in self.datasets.values():
             module.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Let every member find its files, and pair those that are to be.
+        """Find the files of every dataset, and pair those that are to be paired.
 
         Raises:
-            ValueError: There are none to pair, or their names do not say which belong together; or as the members do.
+            ValueError: There are none to pair, or their names are ambiguous; or as the data modules raise.
         """
-        for module in self.members.values():
+        for module in self.datasets.values():
             module.trainer = self.trainer
             module.setup(stage)
-        if stage == "fit" and self.pair_by_name:
-            boxed, masked = (self.members[task].train_set for task in (DETECTION, SEGMENTATION))
-            self._places = pair_by_name(boxed, masked)
-            only_boxes, only_masks = (len(each) - len(self._places) for each in (boxed, masked))
-            rank_zero_info(
-                f"{len(self._places)} pictures have boxes and a mask, {only_boxes} boxes only, {only_masks} a mask only"
-            )
+        if stage == "fit" and self.pairing is not None:
+            rank_zero_info(self.pairing.find_pairs())
 
     def train_dataloader(self) -> CombinedLoader:
-        """Give the steps of an epoch.
+        """Build the loader of an epoch's steps.
 
         Raises:
-            ValueError: ``weights`` are of other sets than there are once pictures are paired.
+            ValueError: ``weights`` are of other datasets than there are once images are paired.
         """
-        loaders = self._paired_loaders() if self.pair_by_name else {}
-        for task, module in self.members.items():
-            if not self.pair_by_name or task not in (DETECTION, SEGMENTATION):
-                loaders[task] = module.train_dataloader()
-        lengths = {task: len(loader) for task, loader in loaders.items()}
+        loaders: dict[str, ResumableLoader] = {}
+        if self.pairing is not None:
+            self.batch_size, self.num_workers = self.pairing.boxed.batch_size, self.pairing.boxed.num_workers
+            loaders[BOTH] = self.train_loader(*self.pairing.paired_dataset())
+        for name, module in self.datasets.items():
+            rest = None if self.pairing is None else self.pairing.rest_of(name)
+            if rest is None:
+                loaders[name] = module.train_dataloader()
+            elif len(rest[0]):
+                loaders[name] = module.train_loader(*rest)
+        lengths = {name: len(loader) for name, loader in loaders.items()}
 
-        def turns(epoch: int) -> Turns:
-            return draw_turns(lengths, self.draw, weights=self.weights, seed=(self.seed, epoch))
+        def schedule(epoch: int) -> Schedule:
+            return draw_schedule(lengths, self.draw, weights=self.weights, seed=(self.seed, epoch))
 
-        self._loaders = [TurnLoader(task, loader, turns) for task, loader in loaders.items()]
-        if self._turns_place is not None:
+        self._loaders = [ScheduledLoader(name, loader, schedule) for name, loader in loaders.items()]
+        if self._resumed is not None:
             for loader in self._loaders:
-                loader.load_state_dict(self._turns_place)
-            self._turns_place = None
-        return CombinedLoader({loader.task: loader for loader in self._loaders}, "min_size")
-
-    def _paired_loaders(self) -> dict[str, ResumableLoader]:
-        """Make the loaders of the pictures in both sets, and of those that are in one, as far as there are any."""
-        boxed, masked = self.members[DETECTION], self.members[SEGMENTATION]
-        assert isinstance(boxed, CocoDataModule)
-        assert isinstance(masked, MaskDataModule)
-        self.batch_size, self.num_workers = boxed.batch_size, boxed.num_workers
-        paired = PairedPictures(boxed.train_set, masked.train_set, self._places, boxed.train_transform)
-        loaders = {BOTH: self.train_loader(paired, collate_paired)}
-        collates: dict[str, Collate] = {DETECTION: collate_boxes, SEGMENTATION: collate_masks}
-        for (task, collate), taken in zip(collates.items(), zip(*self._places, strict=True), strict=True):
-            module = self.members[task]
-            left = sorted(set(range(len(module.train_set))).difference(taken))
-            if left:
-                loaders[task] = module.train_loader(Rest(module.train_set, left), collate)
-        return loaders
+                loader.load_state_dict(self._resumed)
+            self._resumed = None
+        return CombinedLoader({loader.name: loader for loader in self._loaders}, "min_size")
 
     def val_dataloader(self) -> CombinedLoader:
-        """Give the validation sets one after the other, in the order of the members."""
-        return CombinedLoader({task: module.val_dataloader() for task, module in self.members.items()}, "sequential")
+        """Build the loader of the validation splits, one after the other."""
+        loaders = {name: module.val_dataloader() for name, module in self.datasets.items()}
+        return CombinedLoader(loaders, "sequential")
 
     def test_dataloader(self) -> CombinedLoader:
-        """Give the test sets one after the other."""
-        return CombinedLoader({task: module.test_dataloader() for task, module in self.members.items()}, "sequential")
+        """Build the loader of the test splits, one after the other."""
+        loaders = {name: module.test_dataloader() for name, module in self.datasets.items()}
+        return CombinedLoader(loaders, "sequential")
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where training stands in its epoch."""
+        """Return where training stands in its epoch."""
         return self._loaders[0].state_dict() if self._loaders else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, if it is training that starts from the checkpoint."""
+        """Resume training at the place that a checkpoint was saved at."""
         if self.trainer is not None and self.trainer.training:
-            self._turns_place = state_dict
+            self._resumed = state_dict
 
 
-class TurnLoader:
-    """The batches of one set at its turns, and None at the others'.
+class ScheduledLoader:
+    """The batches of one dataset in the steps that take one, and None in the others.
 
-    The set is gone through again and again, on from where the epoch before has stopped.
+    The dataset is gone through again and again, from where the epoch before has stopped.
 
     Args:
-        task: Whose set it is.
-        loader: Gives its batches.
-        turns: Gives the turns of an epoch, this task's among them, always as many of them.
+        name: Of the dataset.
+        loader: Of its batches.
+        schedule: From an epoch to its steps, always as many of them with this dataset.
     """
 
-    def __init__(self, task: str, loader: ResumableLoader, turns: Callable[[int], Turns]) -> None:
-        self.task = task
+    def __init__(self, name: str, loader: ResumableLoader, schedule: Callable[[int], Schedule]) -> None:
+        self.name = name
         self.loader = loader
-        self.turns = turns
+        self.schedule = schedule
         self.epoch = 0
-        self._length = len(turns(0))
-        self._turns_per_epoch = sum(task in step for step in turns(0))
+        self._length = len(schedule(0))
+        self._batches_per_epoch = sum(name in step for step in schedule(0))
         self._steps_done = 0
-        self._place: dict[str, int] | None = None
+        self._resumed: dict[str, int] | None = None
 
     @property
-    def sampler(self) -> "TurnLoader":
-        """What Lightning tells the epoch."""
+    def sampler(self) -> "ScheduledLoader":
+        """The object that Lightning tells the epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the turns of another epoch."""
+        """Use the schedule of another epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the steps of the epoch."""
-        place, self._place = self._place, None
-        start = place["steps_done"] if place and place["epoch"] == self.epoch else 0
-        turns = self.turns(self.epoch)
-        before = sum(self.task in step for step in turns[:start])
-        batches = self._batches(self.epoch * self._turns_per_epoch + before)
+        """Iterate over the steps of the epoch."""
+        resumed, self._resumed = self._resumed, None
+        start = resumed["steps_done"] if resumed and resumed["epoch"] == self.epoch else 0
+        schedule = self.schedule(self.epoch)
+        before = sum(self.name in step for step in schedule[:start])
+        batches = self._batches(self.epoch * self._batches_per_epoch + before)
         self._steps_done = start
-        for step in turns[start:]:
+        for step in schedule[start:]:
             self._steps_done += 1
-            yield next(batches) if self.task in step else None
+            yield next(batches) if self.name in step else None
 
     def state_dict(self) -> dict[str, int]:
-        """Say where it stands: the epoch and the steps given out in it."""
+        """Return the epoch and the number of steps done in it."""
         return {"epoch": self.epoch, "steps_done": self._steps_done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from ``state``, if the epoch is still the one it was taken in."""
-        self._place = state
+        """Resume at ``state``, if the epoch is still the one it was saved in."""
+        self._resumed = state
 
     def _batches(self, number: int) -> Iterator[Any]:
-        """Give the batches of all passes over the set, from one number on."""
+        """Yield the batches of all passes over the dataset, from one number on."""
         while True:
             epoch, done = divmod(number, len(self.loader))
             self.loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Add the losses of several tasks up."""
+"""The weighted sum of the losses of several heads."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class FixedWeights(nn.Module):
-    """Weigh every task's loss by a number of its own.
+    """Sum of losses with a fixed weight for each head.
 
     Args:
-        weights: By task.
+        weights: By head.
 
     Raises:
         ValueError: One is negative.
@@ -24,29 +24,29 @@ class FixedWeights(nn.Module):
         self.weights = dict(weights)
 
     def forward(self, losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """Sum the losses that there are."""
-        return torch.stack([self.weights[task] * loss for task, loss in losses.items()]).sum()
+        """Return the weighted sum of the losses that there are."""
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 class LearnedUncertainty(nn.Module):
-    """Weigh every task's loss by how certain the network is of it, which is learned with everything else.
+    """Sum of losses whose weights are learned with everything else, by the uncertainty of each head.
 
-    A loss L of variance v counts L / v + log(v) / 2: to doubt a task makes its loss small, and costs something.
+    A loss L of variance v counts L / v + log(v) / 2: a large variance makes the loss small, and costs something.
 
     Args:
-        tasks: All that can have a loss.
+        heads: All that can have a loss.
 
     Reference: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, section 3.2.
     """
 
-    def __init__(self, tasks: Iterable[str]) -> None:
+    def __init__(self, heads: Iterable[str]) -> None:
         super().__init__()
-        self.log_variances = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks})
+        self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in heads})
 
     def forward(self, losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """Sum the losses that there are; a task without one costs nothing."""
+        """Return the weighted sum of the losses that there are; a head without one costs nothing."""
         terms = []
-        for task, loss in losses.items():
-            log_variance = self.log_variances[task]
+        for name, loss in losses.items():
+            log_variance = self.log_variances[name]
             terms.append(loss * (-log_variance).exp() + log_variance / 2)
         return torch.stack(terms).sum()

@@ -1,5 +1,5 @@
-"""The segmentation network."""
+"""Segmentation: Mobile DeepLabv3, its data, criterion, evaluator and task."""
 
-from mobilevision.segmentation.deeplabv3 import DeepLabV3, deeplabv3_mobilenet_v2
+from mobilevision.segmentation.head import DeepLabHead, DeepLabV3, SegmentationConfig, deeplabv3_mobilenet_v2
 
-__all__ = ["DeepLabV3", "deeplabv3_mobilenet_v2"]
+__all__ = ["DeepLabHead", "DeepLabV3", "SegmentationConfig", "deeplabv3_mobilenet_v2"]

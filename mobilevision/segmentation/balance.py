@@ -1,4 +1,4 @@
-"""What a pixel of each class weighs in the loss, so that small and rare things are learned beside the background."""
+"""Class weights for the loss, so that small and rare objects are learned beside the background."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def count_classes(masks: Sequence[Path], num_classes: int, table: ClassTable | N
     """Count every class's pixels in the files of masks.
 
     Raises:
-        ValueError: As :func:`~mobilevision.segmentation.masks.read_mask`.
+        ValueError: A mask does not decode or holds a value that is no class; the message names it.
     """
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         counts = pool.map(partial(_count, num_classes=num_classes, table=table), masks)
@@ -32,7 +32,7 @@ def count_classes(masks: Sequence[Path], num_classes: int, table: ClassTable | N
 
 
 def balance_classes(counts: Int64[Tensor, " C"], power: float) -> Float[Tensor, " C"]:
-    """Give weights that fall with a class's share of the pixels, and are 1 in the mean over the pixels.
+    """Compute weights that fall with a class's share of the pixels, and are 1 in the mean over the pixels.
 
     Args:
         counts: Pixels of each class.

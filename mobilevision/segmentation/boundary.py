@@ -1,4 +1,4 @@
-"""The boundary F-score: how well the outlines of the classes lie, which the intersection over union hardly sees."""
+"""The boundary F-score: how well the outlines of the classes fit, which intersection over union hardly shows."""
 
 import math
 from typing import NamedTuple
@@ -10,21 +10,21 @@ from jaxtyping import Bool, Float32, Int64, Integer, UInt8
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 TOLERANCE = 0.0075
-"""How far an outline may lie beside the true one, as a share of the picture's diagonal."""
+"""How far an outline may lie beside the true one, as a share of the image's diagonal."""
 
 NUM_BITS = 8
-"""Classes that are widened in one go: each has a bit of a pixel's number."""
+"""Classes that are widened at once: each has a bit of a pixel's number."""
 
 Labels = UInt8[np.ndarray, "H W"]
 
 
 class Outlines(NamedTuple):
-    """The outlines of all classes in a picture: few pixels, so that what is counted looks at them alone.
+    """The outlines of all classes in a mask: few pixels, so that only these are looked at when they are counted.
 
     Attributes:
-        places: Where they are, in the picture as one row.
-        labels: Whose they are.
-        drawn: The picture of them; elsewhere is ``IGNORE_INDEX``.
+        places: Where they are, in the mask as one row.
+        labels: The class of each pixel.
+        drawn: A mask of them alone; ``IGNORE_INDEX`` elsewhere.
     """
 
     places: Int64[np.ndarray, " N"]
@@ -39,13 +39,13 @@ def boundary_f_scores(
     *,
     tolerance: float = TOLERANCE,
 ) -> Float32[np.ndarray, " C"]:
-    """Score the outlines of one picture, class by class, in [0, 1].
+    """Compute the boundary F-score of each class in one image, in [0, 1].
 
-    A class's outline is those of its pixels that have a neighbour above, below, left or right that is none of it.
+    A class's outline is those of its pixels that have a neighbor of another class above, below, left or right.
     Precision is the share of the predicted outline that lies within the tolerance of the true one, recall the share of
     the true one within the tolerance of the predicted; the score is their harmonic mean. Where the truth is
     ``IGNORE_INDEX`` a predicted outline may be right but not wrong: VOC's own outlines are 5 pixels wide bands of it. A
-    class that fills the picture in both, and so has no outline, scores 1.
+    class that fills the image in both, and so has no outline, scores 1.
 
     Args:
         predicted: Classes.
@@ -78,7 +78,7 @@ def boundary_f_scores(
 
 
 def find_outlines(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """Give the pixels with a neighbour of another label; the picture's edge is no outline.
+    """Return the pixels with a neighbor of another label; the edge of the mask is no outline.
 
     >>> find_outlines(np.array([[1, 1, 0]]))
     array([[False,  True,  True]])
@@ -93,7 +93,7 @@ def find_outlines(labels: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]
 
 
 def widen(bits: UInt8[np.ndarray, "H W"], radius: float) -> UInt8[np.ndarray, "H W"]:
-    """Set every bit in all pixels within the radius, between centres, of a pixel that has it."""
+    """Set every bit in all pixels within the radius, between centers, of a pixel that has it."""
     reach = int(radius)
     widened, row, width = np.zeros_like(bits), bits.copy(), 0
     # From the disk's ends to its middle, where it is widest: each row of it is the last one, and a little more.
@@ -112,7 +112,7 @@ def _merge(target: UInt8[np.ndarray, "H W"], source: UInt8[np.ndarray, "H W"], d
 
 
 def _slide(pixels: np.ndarray, step: int, axis: int) -> np.ndarray:
-    """Leave out the first pixels along an axis, or the last for a negative ``step``."""
+    """Return the pixels without the first ones along an axis, or without the last for a negative ``step``."""
     kept = slice(step, None) if step >= 0 else slice(None, step)
     return pixels[kept] if axis == 0 else pixels[:, kept]
 
@@ -131,7 +131,7 @@ def _draw(labels: Labels, outlines: Bool[np.ndarray, "H W"]) -> Outlines:
 
 
 def _is_near(outlines: Outlines, others: Outlines, radius: float) -> Bool[np.ndarray, " N"]:
-    """Say of each pixel of some outlines whether the others of its own class come within the radius of it."""
+    """Return for each pixel of some outlines whether the others of its own class come within the radius of it."""
     near = np.zeros(len(outlines.places), bool)
     size = IGNORE_INDEX + 1
     classes = np.flatnonzero(np.bincount(outlines.labels, minlength=size) * np.bincount(others.labels, minlength=size))

@@ -1,4 +1,4 @@
-"""A table that says which numbers or colours of a mask are which class."""
+"""Table of classes: which numbers or colors of a mask are which class."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ COLOR_COLUMNS = ("r", "g", "b")
 MAX_ID, MAX_CHANNEL = 65535, 255
 
 Codes = UInt32[np.ndarray, "H W"]
-"""What a mask's file says of each pixel: its number, or its colour as one number."""
+"""The number of each pixel in a mask's file, or its color as one number."""
 
 
 class ClassTable(NamedTuple):
-    """Classes, and how they are written in masks.
+    """The classes of masks, and their codes in the files.
 
     Attributes:
         names: In the order of their labels.
-        codes: What stands for a class, ascending.
+        codes: The numbers or colors that stand for a class, ascending.
         labels: The class of each code, or ``IGNORE_INDEX``.
-        colored: Whether the codes are colours.
+        colored: Whether the codes are colors.
     """
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class ClassTable(NamedTuple):
     colored: bool
 
     def to_labels(self, codes: Codes) -> UInt8[np.ndarray, "H W"]:
-        """Give the class of every pixel. A number 255 that the table does not list is ``IGNORE_INDEX``, as everywhere.
+        """Return the class of every pixel. A number 255 that the table does not list is ``IGNORE_INDEX``.
 
         Raises:
             ValueError: A code is not in the table.
@@ -50,14 +50,14 @@ class ClassTable(NamedTuple):
         return labels
 
     def describe(self, code: int) -> str:
-        """Name a code as the table writes it."""
+        """Return a code as the table writes it."""
         if not self.colored:
             return f"id {code}"
-        return f"colour {code >> 16},{code >> 8 & 255},{code & 255}"
+        return f"color {code >> 16},{code >> 8 & 255},{code & 255}"
 
 
 def pack_colors(pixels: UInt8[np.ndarray, "H W 3"]) -> Codes:
-    """Make one number of each colour.
+    """Return each color as one number.
 
     >>> pack_colors(np.array([[[0, 1, 2]]], np.uint8))
     array([[258]], dtype=uint32)
@@ -67,14 +67,14 @@ def pack_colors(pixels: UInt8[np.ndarray, "H W 3"]) -> Codes:
 
 
 def read_class_table(path: str | Path) -> ClassTable:
-    """Read a table with a header: ``name,id`` where masks hold numbers, ``name,r,g,b`` where they hold colours.
+    """Read a table with a header: ``name,id`` where masks hold numbers, ``name,r,g,b`` where they hold colors.
 
-    A class's label is the place of its name's first row; a name may have several rows. Rows without a name are what
-    does not count.
+    A class's label is the place of its name's first row; a name may have several rows. Rows without a name are pixels
+    that do not count.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such table; the message names the line.
+        ValueError: It is not such a table; the message names the line.
     """
     path = Path(path)
     with path.open(newline="", encoding="utf-8-sig") as file:

@@ -1,4 +1,4 @@
-"""Read the file of a mask, in whichever way it says its classes."""
+"""Files of masks: PNGs of numbers or colors, and the MATLAB files of the Semantic Boundaries Dataset (SBD)."""
 
 from pathlib import Path
 
@@ -6,45 +6,74 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from mobilevision.segmentation import sbd
 from mobilevision.segmentation.class_table import ClassTable, Codes, pack_colors
 from mobilevision.segmentation.types import IGNORE_INDEX
 
-Mask = UInt8[np.ndarray, "H W"]
+try:
+    from scipy.io import loadmat
+except ModuleNotFoundError:
+    loadmat = None
 
+MaskArray = UInt8[np.ndarray, "H W"]
+
+SBD_SUFFIX = ".mat"
 PLAIN_MODES = ("P", "L")
-"""Pillow's names of pictures whose pixels are numbers: with a palette, and in 8-bit grey."""
+"""Pillow's names of images whose pixels are numbers: with a palette, and in 8-bit gray."""
 DEEP_MODES = ("I;16", "I")
-"""Those of 16 bits."""
+"""Pillow's names of images whose pixels are numbers of 16 bits."""
 
 
-def read_mask(path: Path, num_classes: int, *, table: ClassTable | None = None, ignored: bool = True) -> Mask:
+def read_mask(path: Path, num_classes: int, *, table: ClassTable | None = None, ignored: bool = True) -> MaskArray:
     """Read the classes of a PNG, or of a MATLAB file of SBD.
 
     Args:
         path: The file.
         num_classes: Classes of the mask, background included.
-        table: What the file's numbers or colours stand for; without it its values, or palette indices, are classes.
+        table: What the file's numbers or colors stand for; without it its values, or palette indices, are classes.
         ignored: Whether pixels may be ``IGNORE_INDEX``, as they may in the truth.
 
     Raises:
-        ValueError: It does not decode, is a colour picture where numbers are expected, or has a value that is no class;
+        FileNotFoundError: There is no such file.
+        ValueError: It does not decode, is a color image where numbers are expected, or has a value that is no class;
             the message names it.
     """
-    if path.suffix == sbd.SUFFIX:
-        mask = sbd.read_sbd_mask(path)
+    if path.suffix == SBD_SUFFIX:
+        mask = read_sbd_mask(path)
     elif table is None:
         mask = _read_numbers(path, PLAIN_MODES).astype(np.uint8, copy=False)
     else:
         mask = _look_up(path, table)
-    strangers = mask[(mask >= num_classes) & (mask != IGNORE_INDEX if ignored else True)]
-    if strangers.size:
+    unknown = mask[(mask >= num_classes) & (mask != IGNORE_INDEX if ignored else True)]
+    if unknown.size:
         allowed = f"classes 0 to {num_classes - 1}" + (f" and {IGNORE_INDEX}" if ignored else "")
-        raise ValueError(f"{path} must hold {allowed}, got {strangers[0]} ({strangers.size} pixels)")
+        raise ValueError(f"{path} must hold {allowed}, got {unknown[0]} ({unknown.size} pixels)")
     return mask
 
 
-def _look_up(path: Path, table: ClassTable) -> Mask:
+def read_sbd_mask(path: Path) -> MaskArray:
+    """Read the classes of a file of SBD's folder ``cls``, numbered as VOC's.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a file of SBD's, or the optional dependency that reads it is not installed.
+
+    Reference: Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011.
+    """
+    if loadmat is None:
+        raise ValueError(f"{path} is read with an optional dependency: pip install 'mobilevision[sbd]'")
+    data = path.open("rb")
+    try:
+        with data:
+            mask = loadmat(data, variable_names=["GTcls"], simplify_cells=True)["GTcls"]["Segmentation"]
+    # Its readers raise almost anything at a broken file.
+    except Exception as error:
+        raise ValueError(f"{path} does not decode as a mask of SBD with GTcls.Segmentation") from error
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ValueError(f"{path} must hold an array of 8-bit classes in GTcls.Segmentation")
+    return mask
+
+
+def _look_up(path: Path, table: ClassTable) -> MaskArray:
     codes = _read_colors(path) if table.colored else _read_numbers(path, PLAIN_MODES + DEEP_MODES).astype(np.uint32)
     try:
         return table.to_labels(codes)
@@ -56,9 +85,9 @@ def _read_numbers(path: Path, modes: tuple[str, ...]) -> np.ndarray:
     mode, pixels = _decode(path)
     if mode not in modes:
         raise ValueError(
-            f"{path} must be a PNG with a palette or in 8-bit grey whose values are classes, got mode {mode}: replace "
-            "each colour by its class and save with PIL's Image.fromarray(classes.astype('uint8')), or train with a "
-            "table name,r,g,b of the colours as data.class_table"
+            f"{path} must be a PNG with a palette or in 8-bit gray whose values are classes, got mode {mode}: replace "
+            "each color by its class and save with PIL's Image.fromarray(classes.astype('uint8')), or train with a "
+            "table name,r,g,b of the colors as data.class_table"
         )
     return pixels
 
@@ -68,7 +97,7 @@ def _read_colors(path: Path) -> Codes:
 
 
 def _decode(path: Path, mode: str | None = None) -> tuple[str, np.ndarray]:
-    """Give Pillow's name of a picture's kind and its pixels, converted to ``mode`` if it is given."""
+    """Return Pillow's mode of an image and its pixels, converted to ``mode`` if it is given."""
     try:
         with Image.open(path) as image:
             return image.mode, np.array(image if mode is None else image.convert(mode))

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, cast
 
 import lightning as L
@@ -43,6 +44,8 @@ class ImageDataModule(L.LightningDataModule):
 
     class_names: tuple[str, ...] = ()
     """The names of the classes, known after :meth:`setup`."""
+    datasets: Mapping[str, "ImageDataModule"] = MappingProxyType({})
+    """The data modules of several heads, by head; none where there is one dataset."""
     train_set: ImageDataset
 
     def __init__(

@@ -1,12 +1,15 @@
-"""Optimizers, weight decay and learning-rate schedules of the recipes."""
+"""Optimizers, weight decay, learning-rate schedules and freezing of the recipes."""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from mobilevision.network import Network
 
 try:
     from timm.optim import RMSpropTF
@@ -23,10 +26,72 @@ TF_RMSPROP_EPS = 1.0
 """TF-slim's epsilon of RMSProp, the one behind the paper's networks."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The plain values of an optimization.
+
+    Attributes:
+        optimizer: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``, TensorFlow's.
+        learning_rate: Base rate of the optimizer, after warm-up.
+        momentum: Of sgd and rmsprop.
+        weight_decay: Of convolutions and linear layers; norms, biases and depthwise filters do not decay.
+        schedule: ``constant``, ``cosine``, ``poly`` or ``exponential``, step by step over the whole run.
+        decay: Factor per epoch of the ``exponential`` schedule.
+        warmup_steps: Steps of linear rise at the beginning.
+        backbone_rate: Factor on the backbone's learning rate, for fine-tuning. 0 freezes the backbone, its batch
+            normalization's statistics included.
+        frozen_epochs: Epochs at the beginning in which the backbone is frozen, until the heads have learned something.
+        freeze_norm: Whether the statistics of all batch normalization are frozen: a small batch's own are worse.
+            ``backbone``: only those of the backbone, where new heads have none to keep.
+        freeze_norm_from: The first epoch, counted from 0, in which ``freeze_norm`` holds: until then the statistics
+            follow the training set, and then the weights adapt to them.
+
+    Raises:
+        ValueError: A value outside what is said above.
+    """
+
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    schedule: ScheduleName = "cosine"
+    decay: float = 0.98
+    warmup_steps: int = 0
+    backbone_rate: float = 1.0
+    frozen_epochs: int = 0
+    freeze_norm: bool | Literal["backbone"] = False
+    freeze_norm_from: int = 0
+
+    def __post_init__(self) -> None:
+        if self.backbone_rate < 0:
+            raise ValueError(f"backbone_rate must be at least 0, got {self.backbone_rate}")
+        if self.freeze_norm_from < 0 or (self.freeze_norm_from > 0 and not self.freeze_norm):
+            raise ValueError(
+                f"freeze_norm_from must be at least 0, and 0 without freeze_norm, got {self.freeze_norm_from}"
+            )
+
+    @property
+    def backbone_epochs(self) -> float:
+        """The epochs at the beginning in which the backbone is frozen; infinitely many where it always is."""
+        return self.frozen_epochs if self.backbone_rate > 0 else math.inf
+
+    def backbone_frozen(self, epoch: int) -> bool:
+        """Return whether the backbone is frozen in an epoch, counted from 0."""
+        return epoch < self.backbone_epochs
+
+    def find_frozen_norms(self, network: Network, epoch: int) -> list[nn.BatchNorm2d]:
+        """Return the batch normalizations that keep their statistics in an epoch: those of a frozen backbone too."""
+        norm = self.freeze_norm if epoch >= self.freeze_norm_from else False
+        if not norm and not self.backbone_frozen(epoch):
+            return []
+        part: nn.Module = network if norm is True else network.backbone
+        return [module for module in part.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def parameter_groups(
     network: nn.Module, weight_decay: float, *, rates: Mapping[nn.Module, float] | None = None
 ) -> list[dict[str, Any]]:
-    """Split the parameters: weights that decay, and norms, biases and depthwise filters that do not.
+    """Return groups of parameters: weights that decay, and norms, biases and depthwise filters that do not.
 
     Args:
         network: Parameters that take no gradient are left out.
@@ -68,16 +133,16 @@ def make_optimizer(
     momentum: float,
     fused: bool = False,
 ) -> Optimizer:
-    """Make an optimizer.
+    """Build an optimizer.
 
     Args:
         name: ``sgd``, ``adamw``, ``rmsprop``, or ``rmsprop_tf``: TensorFlow's, whose mean square starts at 1, with its
             epsilon of 1 inside the root and the rate inside the momentum.
-        groups: As :func:`parameter_groups` gives them.
+        groups: As :func:`parameter_groups` returns them.
         learning_rate: The base rate.
         momentum: Of sgd and rmsprop; adamw keeps its own betas.
         fused: Whether adamw runs as one kernel over all parameters: some hundred small tensors take a third of the
-            time on a CPU. That of sgd wants every parameter of a group to get its first gradient at once.
+            time on a CPU. The fused sgd wants every parameter of a group to get its first gradient at once.
 
     Raises:
         ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
@@ -101,7 +166,7 @@ def make_optimizer(
 def make_schedule(
     name: ScheduleName, *, total_steps: int, steps_per_epoch: int, warmup_steps: int = 0, decay: float = 0.98
 ) -> Callable[[int], float]:
-    """Give the factor on the base learning rate at every step.
+    """Return the factor on the base learning rate at every step.
 
     A warm-up rises linearly to 1 over ``warmup_steps``; the schedule runs over what is left.
 
@@ -136,5 +201,5 @@ def make_schedule(
 
 
 def start_later(factor: Callable[[int], float], steps: float) -> Callable[[int], float]:
-    """Give the same schedule with 0 for the first ``steps`` steps."""
+    """Return the same schedule with 0 for the first ``steps`` steps."""
     return lambda step: 0.0 if step < steps else factor(step)

@@ -1,4 +1,4 @@
-"""Find the weights in an archive, in memory: nothing of it is written to the disk."""
+"""The weights in an archive, read in memory: nothing of it is written to the disk."""
 
 import gzip
 import tarfile
@@ -8,16 +8,16 @@ from pathlib import Path, PurePosixPath
 MAGIC = b"\x1f\x8b"
 
 SUFFIXES = (".pb", ".tflite")
-"""Of what is looked for, in this order."""
+"""Of the files that are looked for, in this order."""
 
 MAX_RATIO = 20
-"""Unpacked to packed size. Weights hardly compress: an archive beyond this is not one of them."""
+"""Unpacked to packed size. Weights hardly compress: an archive beyond this is refused."""
 
 MAX_HELD_RATIO = 2
-"""Likewise of what is kept in memory: the others of an archive's files only pass through."""
+"""Unpacked size of the files kept in memory to packed size: the other files only pass through."""
 
 ALLOWANCE = 2**20
-"""Bytes beyond that, for the blocks that a small archive is filled up with."""
+"""Bytes beyond these ratios, for the blocks that a small archive is filled up with."""
 
 
 class BoundedReader:
@@ -46,7 +46,7 @@ class BoundedReader:
 
 
 def read_archived_graph(path: Path) -> bytes:
-    """Give the frozen graph, or else the .tflite file, out of a ``.tar.gz`` as TensorFlow's model zoos publish them.
+    """Read the frozen graph, or else the .tflite file, in a ``.tar.gz`` of one of TensorFlow's model zoos.
 
     Raises:
         ValueError: The archive is damaged, holds neither, or is made to do harm.
@@ -69,7 +69,7 @@ def read_archived_graph(path: Path) -> bytes:
 
 
 def _read_graphs(archive: tarfile.TarFile, limit: int) -> dict[str, bytes]:
-    """Give the first file of each suffix, and pass over the others."""
+    """Read the first file of each suffix, and pass over the others."""
     found: dict[str, bytes] = {}
     for member in archive:
         inside = PurePosixPath(member.name)

@@ -1,4 +1,4 @@
-"""Give back the statistics of batch normalisation to a network whose file had folded them away."""
+"""Statistics of batch normalization, restored in a network whose file had folded them away."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.backbone.inverted_residual import ConvNorm
+from mobilevision.network import Network
 
 
 class ChannelStatistics:
-    """Mean and variance of every channel that a module gives, over all that it is run on."""
+    """Mean and variance of every channel of a module's output, over all that it is run on."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -19,7 +19,7 @@ class ChannelStatistics:
         self._mean_square: Tensor | float = 0.0
 
     def update(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Take in the values of a batch, as a forward hook."""
+        """Add the values of a batch, as a forward hook."""
         count = output.numel() // output.shape[1]
         self._count += count
         share = count / self._count
@@ -28,10 +28,10 @@ class ChannelStatistics:
         self._mean_square += share * (variance + mean.square() - self._mean_square)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Give mean and variance, in double precision.
+        """Compute mean and variance, in double precision.
 
         Raises:
-            ValueError: There was nothing to take in.
+            ValueError: There were no values.
         """
         if self._count == 0:
             raise ValueError("images must not be empty: there is nothing to calibrate with")
@@ -40,16 +40,16 @@ class ChannelStatistics:
 
 
 @torch.no_grad()
-def calibrate(network: ImageNetwork, images: Iterable[UInt8[Tensor, "B 3 H W"]]) -> None:
-    """Make a network trainable whose normalisation was folded into its filters, without changing what it computes.
+def calibrate(network: Network, images: Iterable[UInt8[Tensor, "B 3 H W"]]) -> None:
+    """Make a network trainable whose normalization was folded into its filters, without changing what it computes.
 
-    Every normalisation takes the statistics that its convolution really has on ``images``, and weight and bias that
-    undo them. The filters are scaled to unit norm first: under normalisation their size sets nothing but their
+    Every normalization gets the statistics that its convolution really has on ``images``, and weight and bias that
+    undo them. The filters are scaled to unit norm first: under normalization their size sets nothing but their
     effective learning rate, and folded ones differ a hundredfold.
 
     Args:
         network: Changed in place.
-        images: Batches of pictures like those it will be trained on; some hundreds suffice.
+        images: Batches like those it will be trained on; some hundreds of images suffice.
 
     Raises:
         ValueError: There are no images.

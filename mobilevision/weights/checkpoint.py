@@ -1,4 +1,4 @@
-"""Open what torch.save has written, without running anything of it."""
+"""Checkpoints that torch.save has written, read without running anything of them."""
 
 import pickle
 import struct
@@ -14,10 +14,10 @@ from torch import Tensor
 ZIP_MAGIC = b"PK"
 
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict", "net")
-"""Under what programs put their tensors; where a moving average of the weights is kept beside them, it is meant."""
+"""Keys under which programs put their tensors; a moving average of the weights goes before the weights."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What wrapping a network puts in front of its names."""
+"""In front of the names of a network that was wrapped."""
 
 DAMAGE = (
     ArithmeticError,
@@ -33,11 +33,11 @@ DAMAGE = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What reading a damaged file raises: its bytes are instructions to a parser."""
+"""Raised while a damaged file is read: its bytes are instructions to a parser."""
 
 
 class Checkpoint(NamedTuple):
-    """What matters of a checkpoint.
+    """The tensors and the description in a checkpoint.
 
     Attributes:
         tensors: By name.
@@ -99,10 +99,10 @@ def _find_tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """See that the tensors are what the file stores, and not views that repeat it for ever.
+    """Refuse tensors that are not what the file stores, but views that repeat it for ever.
 
     Raises:
-        ValueError: They are not.
+        ValueError: A tensor is not dense, or they are larger than the file.
     """
     total = 0
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""Fetch a file, going on where an earlier attempt was interrupted.
+"""Downloads that go on where an earlier attempt was interrupted.
 
-``torch.hub.download_url_to_file`` begins again each time and throws away what it has when the line drops, so that this
-stands beside it: the same folder, the same progress bar, with a part file and HTTP's ranges.
+``torch.hub.download_url_to_file`` begins again each time and throws away what it has when the connection drops. This
+has the same progress bar, with a part file and HTTP's ranges.
 """
 
 import http.client
@@ -15,7 +15,7 @@ import torch.hub
 
 CHUNK = 2**17
 TIMEOUT = 30.0
-"""Seconds without a byte until a connection is given up."""
+"""Seconds without a byte after which a connection is closed."""
 
 SCHEMES = ("http://", "https://")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-")
@@ -23,16 +23,16 @@ PARTIAL, NOT_SATISFIABLE = 206, 416
 
 
 def download(url: str, path: Path, *, progress: bool = True) -> None:
-    """Fetch ``url`` into ``path``, by way of ``path`` with ``.part`` behind it, which an interrupted attempt leaves.
+    """Download ``url`` into ``path``, by way of ``path`` with ``.part`` behind it, which an interrupted attempt leaves.
 
     Args:
         url: http or https.
         path: Its folder is made.
-        progress: Whether to show how far it is, on a terminal.
+        progress: Whether to show a progress bar, on a terminal.
 
     Raises:
-        ValueError: It is no such address.
-        OSError: It cannot be fetched; what has come stays for the next attempt.
+        ValueError: ``url`` begins with neither.
+        OSError: It cannot be downloaded; what has come stays for the next attempt.
     """
     if not url.startswith(SCHEMES):
         raise ValueError(f"url must begin with http:// or https://, got {url}")

@@ -1,5 +1,6 @@
-"""Weights files: safetensors with a card, the checkpoints of a training run, and what other programs have trained."""
+"""Weights files: safetensors with a card, checkpoints of a training run, and the files of other programs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -7,32 +8,38 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.outputs import replacing
+from mobilevision.files import replacing
+from mobilevision.network import Network
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.checkpoint import Checkpoint, open_checkpoint
-from mobilevision.weights.fitting import FitReport, fill_network, fit_backbone
 from mobilevision.weights.foreign import is_foreign, read_foreign
+from mobilevision.weights.legacy import is_legacy, upgrade_weights
 from mobilevision.weights.state_dict import read_state_dict
 from mobilevision.weights.torchvision import to_torchvision
 from mobilevision.weights.zoo import ZOO, fetch_entry
 
 NETWORK_PREFIX = "network."
 CHECKPOINT_STARTS = (b"PK\x03\x04", b"\x80\x02")
-"""Of a zip, and of the pickles that came before: what torch.save writes."""
+"""The first bytes of what torch.save writes: a zip, and the pickles before it."""
 SAFETENSORS_START = b"{"
-"""After eight bytes that give the length of what it begins."""
+"""The first byte after the eight that hold the header's length."""
 
 
-def save_weights(network: ImageNetwork, path: str | Path, **provenance: str) -> None:
-    """Write a network's tensors and card as safetensors, whole or not at all."""
+def save_weights(network: Network, path: str | Path, **provenance: str) -> None:
+    """Write a network's tensors and description as safetensors, whole or not at all.
+
+    Args:
+        network: What to write.
+        path: The file.
+        provenance: Free text by key: ``source``, ``licence``, ``measured``.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=WeightsCard.of(network, **provenance).to_metadata())
 
 
-def save_as_torchvision(network: ImageNetwork, path: str | Path) -> None:
-    """Write a classifier for ``torchvision.models.mobilenet_v2``: safetensors, or what torch.load reads for ``.pth``.
+def save_as_torchvision(network: Network, path: str | Path) -> None:
+    """Write a classifier for ``torchvision.models.mobilenet_v2``: safetensors, or for ``.pth`` what torch.load reads.
 
     Raises:
         ValueError: It is no classifier, or one that torchvision cannot compute.
@@ -46,12 +53,12 @@ def save_as_torchvision(network: ImageNetwork, path: str | Path) -> None:
 
 
 def locate_weights(source: str | Path) -> Path:
-    """Give the file that a source of weights stands for; one of the zoo is fetched unless it is there.
+    """Return the file of a source of weights; published weights are fetched unless they are there.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is one of the zoo and has another hash than it should.
-        OSError: It is one of the zoo and cannot be fetched.
+        ValueError: Published weights have another hash than they should.
+        OSError: Published weights cannot be fetched.
     """
     if str(source) in ZOO and not Path(source).is_file():
         return fetch_entry(ZOO[str(source)])
@@ -61,43 +68,21 @@ def locate_weights(source: str | Path) -> Path:
 
 
 def read_weights(source: str | Path) -> Weights:
-    """Read weights, whatever has written them; the format is known by the content.
+    """Read weights of any known program; the format is recognized by the content.
 
     Args:
-        source: A safetensors file of this library, a checkpoint of one of its tasks, a network of TensorFlow's (frozen
+        source: A safetensors file of this library, a checkpoint of one of its tasks, a network of TensorFlow (frozen
             graph, .tflite, or an archive with either), a checkpoint of torchvision, timm, OpenMMLab or Hugging Face, or
-            a name of the zoo.
+            the name of published weights.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is none of them, or it is damaged; the message names it.
-        OSError: It is one of the zoo and cannot be fetched.
+        OSError: Published weights cannot be fetched.
     """
     path = locate_weights(source)
     # A file goes before an entry of the same name.
     return _read(path) if path == Path(source) else ZOO[str(source)].describe(_read(path))
-
-
-def load_network(network: ImageNetwork, path: str | Path) -> FitReport:
-    """Load all of a network from weights of the same model and classes; a background it does not have is dropped.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file holds another model, lacks a class, or was made with other options.
-    """
-    return fill_network(network, read_weights(path), path)
-
-
-def load_backbone(network: ImageNetwork, path: str | Path) -> FitReport:
-    """Load the backbone of a network, and its normalisation, from weights of any model.
-
-    The last convolution, which a segmenter's backbone does not have, is left out where either side lacks it.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file's backbone has another width, padding or epsilon.
-    """
-    return fit_backbone(network, read_weights(path), path)
 
 
 def _read(path: Path) -> Weights:
@@ -121,7 +106,7 @@ def _read_safetensors(path: Path) -> Weights:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
         metadata = file.metadata() or {}
     if metadata.get("format") == "mobilevision":
-        return Weights(_own(tensors), WeightsCard.from_metadata(metadata))
+        return _described(_own(tensors), metadata)
     return read_state_dict(tensors, path)
 
 
@@ -133,9 +118,15 @@ def _read_checkpoint(path: Path, checkpoint: Checkpoint) -> Weights:
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(NETWORK_PREFIX)
     }
-    return Weights(_own(tensors), WeightsCard.from_metadata(checkpoint.card))
+    return _described(_own(tensors), checkpoint.card)
+
+
+def _described(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> Weights:
+    if is_legacy(metadata):
+        return upgrade_weights(tensors, metadata)
+    return Weights(tensors, WeightsCard.from_metadata(metadata))
 
 
 def _own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Until then they are pages of the file, whatever is written to it.
+    # Without a copy they are pages of the file, and change with it.
     return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Read the weights files of other programs, recognised by their content."""
+"""Weights files of TensorFlow, recognized by their content."""
 
 import hashlib
 from pathlib import Path
@@ -19,18 +19,18 @@ NODE_TAG = b"\n"
 
 
 def is_foreign(head: bytes) -> bool:
-    """Say from the first eight bytes of a file whether :func:`read_foreign` is for it."""
+    """Return whether a file of these first eight bytes is one for :func:`read_foreign`."""
     return head.startswith((GZIP_MAGIC, NODE_TAG)) or head[4:8] == TFLITE_MAGIC
 
 
 def read_foreign(path: Path) -> Weights:
-    """Read the weights of a network of TensorFlow's and describe the network of ours that computes the same.
+    """Read a network of TensorFlow as weights of the network that computes the same.
 
     Args:
         path: A .tflite file, a frozen graph, or a ``.tar.gz`` with one of them.
 
     Raises:
-        ValueError: It is damaged, or not a network that is known; the message names it and says what was found.
+        ValueError: It is damaged, or not a network that is known; the message names it and what was found.
     """
     data = path.read_bytes()
     provenance = {"source": path.name, "sha256": hashlib.sha256(data).hexdigest()}

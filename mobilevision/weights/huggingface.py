@@ -5,24 +5,25 @@ from typing import Any
 
 from torch import Tensor
 
-from mobilevision.backbone.image_network import Scalar
 from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD
-from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.classes import background_option
+from mobilevision.weights.card import Weights
 from mobilevision.weights.layout import (
-    BACKBONE_ONLY,
     Names,
+    TrainedOptions,
+    add_head,
+    background_option,
     places,
-    take,
-    take_backbone,
-    take_conv_norm,
-    take_linear,
+    read_backbone,
+    read_conv_norm,
+    read_linear,
+    read_tensor,
 )
 
 PREFIX = "mobilenet_v2."
 HEAD = "segmentation_head"
+LOGITS = f"{HEAD}.classifier.convolution"
 HEAD_EPS = 1e-5
-"""Of the segmenter's head, whatever the configuration says of the backbone."""
+"""Of the segmenter's head, whatever the configuration has for the backbone."""
 
 PARTS = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
 BRANCHES = {"pool": "conv_pool", "pixel": "conv_aspp", "project": "conv_projection"}
@@ -34,61 +35,47 @@ UNDERSTOOD: Mapping[str, tuple[Any, ...]] = {
     "first_layer_is_expansion": (True,),
     "hidden_act": ("relu6",),
 }
-"""By name, what a configuration may say; the first is what one means that says nothing."""
+"""Values that a configuration may have, by name; the first is the default."""
 
 LARGER_BY = 32
 """Pixels that the short side is resized to beyond the input's side."""
 
 
 def is_huggingface(tensors: Mapping[str, Tensor]) -> bool:
-    """Say whether tensors have transformers' names, of a whole network or of its backbone alone."""
+    """Return whether tensors have transformers' names, of a whole network or of its backbone alone."""
     return any(f"{prefix}conv_stem.first_conv.convolution.weight" in tensors for prefix in (PREFIX, ""))
 
 
 def map_huggingface(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Weights:
-    """Give the tensors and options of ``mobilenet_v2`` or ``deeplabv3_mobilenet_v2``.
+    """Return the weights of a classifier, a segmenter or a backbone alone.
 
     Args:
         tensors: By transformers' names.
-        config: What lies beside the file as ``config.json``.
+        config: The ``config.json`` beside the file.
 
     Raises:
-        ValueError: A tensor is missing or has another form, or the configuration says what is not understood.
+        ValueError: A tensor is missing or has another form, or the configuration is not understood.
     """
     for name, values in UNDERSTOOD.items():
         if config.get(name, values[0]) not in values:
             raise ValueError(f"expected {name} {values[0]} in its config.json, found {config[name]}")
     prefix = PREFIX if f"{PREFIX}conv_stem.first_conv.convolution.weight" in tensors else ""
-    segmenter = f"{HEAD}.classifier.convolution.weight" in tensors
-    given: dict[str, Scalar] = {
-        "padding": "tf_same" if config.get("tf_padding", True) else "symmetric",
-        "norm_eps": float(config.get("layer_norm_eps", 1e-3)),
-        "mean": list(SYMMETRIC_MEAN),
-        "std": list(SYMMETRIC_STD),
-    }
-    taken, options = take_backbone(tensors, _layout(prefix, last=not segmenter), given)
-    if not segmenter and "classifier.weight" not in tensors:
-        return Weights(taken, WeightsCard(BACKBONE_ONLY, options))
-    side = int(config.get("image_size", 224))
-    options |= {"output_stride": int(config.get("output_stride", 32)), "input_size": side}
-    names = _class_names(config)
+    segmenter = f"{LOGITS}.weight" in tensors
+    training = TrainedOptions(
+        "tf_same" if config.get("tf_padding", True) else "symmetric",
+        float(config.get("layer_norm_eps", 1e-3)),
+        SYMMETRIC_MEAN,
+        SYMMETRIC_STD,
+    )
+    weights = read_backbone(tensors, _layout(prefix, last=not segmenter), training)
     if segmenter:
-        taken |= _take_head(tensors)
-        num_classes = len(taken["head.logits.bias"])
-        options |= {"num_classes": num_classes, "head_norm_eps": HEAD_EPS}
-        model = "deeplabv3_mobilenet_v2"
-    else:
-        taken |= take_linear(tensors, "classifier")
-        num_classes = len(taken["head.linear.bias"])
-        options |= {"num_classes": num_classes, "crop_share": side / (side + LARGER_BY)}
-        options |= background_option(num_classes, names)
-        model = "mobilenet_v2"
-    return Weights(taken, WeightsCard(model, options, names if len(names) == num_classes else ()))
+        return _add_segmenter(weights, tensors, config)
+    return _add_classifier(weights, tensors, config) if "classifier.weight" in tensors else weights
 
 
 def _layout(prefix: str, *, last: bool) -> dict[str, Names]:
     def names(source: str) -> Names:
-        return Names(f"{prefix}{source}.convolution", f"{prefix}{source}.normalization")
+        return _names(f"{prefix}{source}")
 
     layout = {"backbone.stem": names("conv_stem.first_conv")}
     for place in places():
@@ -102,17 +89,29 @@ def _layout(prefix: str, *, last: bool) -> dict[str, Names]:
     return layout
 
 
-def _take_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    taken: dict[str, Tensor] = {}
+def _names(source: str) -> Names:
+    return Names(f"{source}.convolution", f"{source}.normalization")
+
+
+def _add_classifier(weights: Weights, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Weights:
+    linear, names, common = read_linear(tensors, "classifier"), _class_names(config), _common_options(config)
+    num_classes, side = len(linear["linear.bias"]), common["input_size"]
+    options = {**common, "num_classes": num_classes, "crop_share": side / (side + LARGER_BY)}
+    return add_head(weights, "classification", linear, options | background_option(num_classes, names), names)
+
+
+def _add_segmenter(weights: Weights, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Weights:
+    head: dict[str, Tensor] = {}
     for ours, theirs in BRANCHES.items():
-        names = Names(f"{HEAD}.{theirs}.convolution", f"{HEAD}.{theirs}.normalization")
-        taken |= take_conv_norm(tensors, f"head.{ours}", names)
-    logits = f"{HEAD}.classifier.convolution"
-    return {
-        **taken,
-        "head.logits.weight": take(tensors, f"{logits}.weight", num_dimensions=4),
-        "head.logits.bias": take(tensors, f"{logits}.bias", num_dimensions=1),
-    }
+        head |= read_conv_norm(tensors, ours, _names(f"{HEAD}.{theirs}"))
+    head["logits.weight"] = read_tensor(tensors, f"{LOGITS}.weight", num_dimensions=4)
+    head["logits.bias"] = read_tensor(tensors, f"{LOGITS}.bias", num_dimensions=1)
+    options = {**_common_options(config), "num_classes": len(head["logits.bias"]), "head_norm_eps": HEAD_EPS}
+    return add_head(weights, "segmentation", head, options, _class_names(config))
+
+
+def _common_options(config: Mapping[str, Any]) -> dict[str, int]:
+    return {"output_stride": int(config.get("output_stride", 32)), "input_size": int(config.get("image_size", 224))}
 
 
 def _class_names(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,34 +1,38 @@
-"""Take the tensors of another PyTorch program by its own names for them."""
+"""Tensors of another program under the names of a :class:`Network`, and the card that describes them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mobilevision.backbone.image_network import Scalar
-from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
-from mobilevision.backbone.stages import STAGES
-from mobilevision.weights.width import size_options
-
-BACKBONE_ONLY = "backbone"
-"""What a card calls weights without a head that is known here: they start a network, and are none."""
+from mobilevision.backbone.convolution import Padding
+from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD, Normalization
+from mobilevision.weights.card import HeadCard, Weights, WeightsCard
+from mobilevision.weights.width import NUM_BLOCKS, find_config
 
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
-PYTORCH_OPTIONS: Mapping[str, Scalar] = {
-    "padding": "symmetric",
-    "norm_eps": 1e-5,
-    "mean": list(IMAGENET_MEAN),
-    "std": list(IMAGENET_STD),
-}
-"""What networks that were trained in PyTorch have in common where their file says nothing else."""
+INPUT_SIZES: Mapping[str, int] = {"classification": 224, "detection": 300, "segmentation": 513}
+"""The side of the images by task, in pixels, where a file does not state it."""
 
-NUM_BLOCKS = tuple(stage.num_blocks for stage in STAGES)
+BACKGROUND = "background"
+IMAGENET_WITH_BACKGROUND = 1001
+
+
+class TrainedOptions(NamedTuple):
+    """What a network was trained with and its tensors do not show; the defaults are those of PyTorch programs."""
+
+    padding: Padding = "symmetric"
+    norm_eps: float = 1e-5
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
 
 
 class Place(NamedTuple):
-    """A block: its stage from 1, its number in there and its number among all blocks, both from 0."""
+    """A block: its stage, counted from 1, and its number in the stage and among all blocks, both counted from 0."""
 
     stage: int
     block: int
@@ -36,19 +40,19 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in a network of ours."""
+        """The block's name in a network."""
         return f"backbone.stages.stage{self.stage}.{self.block}"
 
 
 class Names(NamedTuple):
-    """What a source calls a convolution and the normalisation behind it."""
+    """The source's names of a convolution and of the normalization behind it."""
 
     conv: str
     norm: str
 
 
 def places(num_blocks: Sequence[int] = NUM_BLOCKS) -> Iterator[Place]:
-    """Go through all blocks of the stages."""
+    """Yield all blocks of the stages."""
     number = 0
     for stage, count in enumerate(num_blocks, start=1):
         for block in range(count):
@@ -56,58 +60,57 @@ def places(num_blocks: Sequence[int] = NUM_BLOCKS) -> Iterator[Place]:
             number += 1
 
 
-def take_backbone(
-    tensors: Mapping[str, Tensor], layout: Mapping[str, Names], options: Mapping[str, Scalar] = PYTORCH_OPTIONS
-) -> tuple[dict[str, Tensor], dict[str, Scalar]]:
-    """Give the tensors of a backbone by our names, with the normalisation of its pixels, and the options to build it.
+def read_backbone(
+    tensors: Mapping[str, Tensor], layout: Mapping[str, Names], training: TrainedOptions = TrainedOptions()
+) -> Weights:
+    """Return a backbone and the normalization of its pixels, without heads.
 
     Args:
         tensors: By the source's names.
-        layout: What the source calls the parts of each ``ConvNorm``, by our name of it.
-        options: What does not show in the tensors: ``padding``, ``norm_eps``, ``mean`` and ``std``.
+        layout: The source's names of each ``ConvNorm``, by its name in a network.
+        training: What the tensors do not show.
 
     Raises:
-        ValueError: A tensor is missing, is none that can be read, or has channels that no width gives.
+        ValueError: A tensor is missing, cannot be read, or has channels that no width has.
     """
-    taken: dict[str, Tensor] = {}
+    read = normalization_tensors(training.mean, training.std)
     for ours, names in layout.items():
-        taken |= take_conv_norm(tensors, ours, names)
-    num_blocks = [
-        sum(f"backbone.stages.stage{number}.{index}.project" in layout for index in range(len(layout)))
-        for number in range(1, len(STAGES) + 1)
-    ]
-    convolutions = ["backbone.stem", *(f"backbone.stages.stage{number}.0.project" for number in range(1, 8))]
-    channels = tuple(len(taken[f"{name}.conv.weight"]) for name in convolutions)
-    last = taken.get("backbone.last.conv.weight")
-    size = size_options(channels, None if last is None else len(last), num_blocks)
-    for name in ("mean", "std"):
-        taken[f"normalization.{name}"] = torch.tensor(options[name])
-    return taken, {**size, **options}
+        read |= read_conv_norm(tensors, ours, names)
+    blocks = Counter(name.split(".")[2] for name in layout if name.endswith(".project"))
+    stages = [f"stage{number}" for number in range(1, len(NUM_BLOCKS) + 1)]
+    ends = ["backbone.stem", *(f"backbone.stages.{stage}.0.project" for stage in stages if blocks[stage])]
+    last = read.get("backbone.last.conv.weight")
+    config = find_config(
+        tuple(len(read[f"{end}.conv.weight"]) for end in ends),
+        None if last is None else len(last),
+        [blocks[stage] for stage in stages],
+    )
+    return Weights(read, WeightsCard(replace(config, padding=training.padding, norm_eps=training.norm_eps)))
 
 
-def take_conv_norm(tensors: Mapping[str, Tensor], ours: str, names: Names) -> dict[str, Tensor]:
-    """Give the tensors of one ``ConvNorm``.
+def read_conv_norm(tensors: Mapping[str, Tensor], ours: str, names: Names) -> dict[str, Tensor]:
+    """Return the tensors of the ``ConvNorm`` called ``ours``.
 
     Raises:
-        ValueError: One is missing, or is none that can be read.
+        ValueError: One is missing or cannot be read.
     """
-    taken = {f"{ours}.conv.weight": take(tensors, f"{names.conv}.weight", num_dimensions=4)}
-    count = len(taken[f"{ours}.conv.weight"])
+    read = {f"{ours}.conv.weight": read_tensor(tensors, f"{names.conv}.weight", num_dimensions=4)}
+    count = len(read[f"{ours}.conv.weight"])
     for part in NORM_TENSORS:
-        vector = take(tensors, f"{names.norm}.{part}", num_dimensions=1)
+        vector = read_tensor(tensors, f"{names.norm}.{part}", num_dimensions=1)
         if len(vector) != count:
             raise ValueError(f"{names.conv} has {count} filters and {len(vector)} values in {names.norm}.{part}")
-        taken[f"{ours}.norm.{part}"] = vector
+        read[f"{ours}.norm.{part}"] = vector
     # Files from before PyTorch counted have none.
-    taken[f"{ours}.norm.num_batches_tracked"] = tensors.get(f"{names.norm}.num_batches_tracked", torch.tensor(0)).long()
-    return taken
+    read[f"{ours}.norm.num_batches_tracked"] = tensors.get(f"{names.norm}.num_batches_tracked", torch.tensor(0)).long()
+    return read
 
 
-def take(tensors: Mapping[str, Tensor], name: str, *, num_dimensions: int) -> Tensor:
-    """Give one tensor as float32 in memory of its own.
+def read_tensor(tensors: Mapping[str, Tensor], name: str, *, num_dimensions: int) -> Tensor:
+    """Return one tensor as float32 in memory of its own.
 
     Raises:
-        ValueError: There is none of this name, it is quantised or of integers, or it has other dimensions.
+        ValueError: There is none of this name, it is quantized or of integers, or it has other dimensions.
     """
     if name not in tensors:
         raise ValueError(f"it has no tensor {name}")
@@ -119,18 +122,87 @@ def take(tensors: Mapping[str, Tensor], name: str, *, num_dimensions: int) -> Te
     return tensor.detach().to(torch.float32, memory_format=torch.contiguous_format, copy=True)
 
 
-def take_linear(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Give the tensors of the classifier's linear layer, which the source calls ``name``.
+def read_linear(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return ``linear.weight`` and ``linear.bias`` of a classifier, a linear layer or 1x1 convolution called ``name``.
 
     Raises:
-        ValueError: One is missing, is none that can be read, or they have another number of classes each.
+        ValueError: One is missing or cannot be read, or they have different numbers of classes.
     """
-    # As a linear layer or as a 1x1 convolution.
     stored = tensors.get(f"{name}.weight")
-    weight = take(
-        tensors, f"{name}.weight", num_dimensions=4 if stored is not None and stored.ndim == 4 else 2
-    ).flatten(1)
-    bias = take(tensors, f"{name}.bias", num_dimensions=1)
+    num_dimensions = 4 if stored is not None and stored.ndim == 4 else 2
+    weight = read_tensor(tensors, f"{name}.weight", num_dimensions=num_dimensions).flatten(1)
+    bias = read_tensor(tensors, f"{name}.bias", num_dimensions=1)
     if len(weight) != len(bias):
         raise ValueError(f"{name} has {len(weight)} rows and {len(bias)} biases")
-    return {"head.linear.weight": weight, "head.linear.bias": bias}
+    return {"linear.weight": weight, "linear.bias": bias}
+
+
+def add_classifier(weights: Weights, tensors: Mapping[str, Tensor], name: str, **config: Any) -> Weights:
+    """Return a backbone's weights with a classification head.
+
+    Args:
+        weights: Of the backbone.
+        tensors: By the source's names.
+        name: The source's name of the linear layer.
+        config: Fields of the head's config beside ``num_classes``.
+
+    Raises:
+        ValueError: The linear layer is missing or cannot be read.
+    """
+    linear = read_linear(tensors, name)
+    return add_head(weights, "classification", linear, {"num_classes": len(linear["linear.bias"]), **config})
+
+
+def add_head(
+    weights: Weights,
+    task: str,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    class_names: Sequence[str] = (),
+) -> Weights:
+    """Return weights with one more head, which is named by its task.
+
+    Args:
+        weights: Of the backbone.
+        task: ``classification``, ``detection`` or ``segmentation``.
+        tensors: Of the head, by their names in it.
+        config: Known fields of the head's config, ``num_classes`` among them.
+        class_names: Kept if they are as many as the classes.
+    """
+    named = {f"heads.{task}.{name}": tensor for name, tensor in tensors.items()}
+    names = tuple(class_names) if len(class_names) == config["num_classes"] else ()
+    head = HeadCard(task, {"input_size": INPUT_SIZES[task], **config}, names)
+    return Weights(weights.tensors | named, weights.card._replace(heads={**weights.card.heads, task: head}))
+
+
+def change_head(
+    weights: Weights, name: str, config: Mapping[str, Any] | None = None, class_names: Sequence[str] | None = None
+) -> Weights:
+    """Return weights whose card describes the head called ``name`` with other fields in its config, or other names."""
+    head = weights.card.heads[name]
+    changed = head._replace(
+        config={**head.config, **(config or {})},
+        class_names=head.class_names if class_names is None else tuple(class_names),
+    )
+    return weights._replace(card=weights.card._replace(heads={**weights.card.heads, name: changed}))
+
+
+def normalization_tensors(mean: Sequence[float], std: Sequence[float]) -> dict[str, Tensor]:
+    """Return the tensors of the normalization of the pixels.
+
+    Raises:
+        ValueError: Not three values each, or a ``std`` that is not above 0.
+    """
+    return {f"normalization.{name}": tensor for name, tensor in Normalization(mean, std).state_dict().items()}
+
+
+def background_option(num_classes: int, class_names: Sequence[str] = ()) -> dict[str, str | None]:
+    """Return where a classifier of TensorFlow's family has its background: first of 1001, or the class of its name.
+
+    >>> background_option(2, ["cat", "background"])
+    {'background': 'last'}
+    """
+    names = [name.strip().lower() for name in class_names]
+    if len(names) == num_classes and BACKGROUND in (names[0], names[-1]):
+        return {"background": "first" if names[0] == BACKGROUND else "last"}
+    return {"background": "first" if num_classes == IMAGENET_WITH_BACKGROUND else None}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.layout import BACKBONE_ONLY, PYTORCH_OPTIONS, Names, places, take_backbone, take_linear
+from mobilevision.weights.card import Weights
+from mobilevision.weights.layout import Names, TrainedOptions, add_classifier, places, read_backbone
 
 PREFIX = "backbone."
 CLASSIFIER = "head.fc"
@@ -14,27 +14,24 @@ SSD_EPS = 1e-3
 """mmdetection's SSDLite has TensorFlow's epsilon; nothing in its tensors shows it."""
 
 PARTS = {"expand": "expand_conv", "depthwise": "depthwise_conv", "project": "linear_conv"}
-"""mmdetection names what the others count."""
+"""mmdetection names the convolutions of a block, the others number them."""
 
 
 def is_openmmlab(tensors: Mapping[str, Tensor]) -> bool:
-    """Say whether tensors have OpenMMLab's names, of a whole network or of its backbone alone."""
+    """Return whether tensors have OpenMMLab's names, of a whole network or of its backbone alone."""
     return _find_prefix(tensors) is not None
 
 
 def map_openmmlab(tensors: Mapping[str, Tensor]) -> Weights:
-    """Give the tensors and options of ``mobilenet_v2``; of a detector or segmenter, those of the backbone alone.
+    """Return the weights of a classifier; of a detector or segmenter, those of the backbone alone.
 
     Raises:
         ValueError: A tensor is missing or has another form.
     """
-    prefix = _find_prefix(tensors) or ""
-    eps = SSD_EPS if any(name.startswith(SSD_NECK) for name in tensors) else PYTORCH_OPTIONS["norm_eps"]
-    taken, options = take_backbone(tensors, _layout(tensors, prefix), {**PYTORCH_OPTIONS, "norm_eps": eps})
-    if f"{CLASSIFIER}.weight" not in tensors:
-        return Weights(taken, WeightsCard(BACKBONE_ONLY, options))
-    taken |= take_linear(tensors, CLASSIFIER)
-    return Weights(taken, WeightsCard("mobilenet_v2", {"num_classes": len(taken["head.linear.bias"]), **options}))
+    is_ssd = any(name.startswith(SSD_NECK) for name in tensors)
+    training = TrainedOptions(norm_eps=SSD_EPS) if is_ssd else TrainedOptions()
+    weights = read_backbone(tensors, _layout(tensors, _find_prefix(tensors) or ""), training)
+    return add_classifier(weights, tensors, CLASSIFIER) if f"{CLASSIFIER}.weight" in tensors else weights
 
 
 def _find_prefix(tensors: Mapping[str, Tensor]) -> str | None:
@@ -49,12 +46,12 @@ def _layout(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Names]:
     def names(source: str) -> Names:
         return Names(f"{prefix}{source}.conv", f"{prefix}{source}.bn")
 
-    counted = f"{prefix}layer1.0.conv.0.conv.weight" in tensors
+    numbered = f"{prefix}layer1.0.conv.0.conv.weight" in tensors
     layout = {"backbone.stem": names("conv1")}
     for place in places():
         parts = list(PARTS) if place.stage > 1 else list(PARTS)[1:]
         for position, part in enumerate(parts):
-            source = f"conv.{position}" if counted else PARTS[part]
+            source = f"conv.{position}" if numbered else PARTS[part]
             layout[f"{place.name}.{part}"] = names(f"layer{place.stage}.{place.block}.{source}")
     if f"{prefix}conv2.conv.weight" in tensors:
         layout["backbone.last"] = names("conv2")

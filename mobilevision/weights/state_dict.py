@@ -1,4 +1,4 @@
-"""Recognise by their names whose tensors these are."""
+"""Tensors of other PyTorch programs, recognized by their names."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ MAX_CONFIG_SIZE = 2**20
 
 
 def read_state_dict(tensors: Mapping[str, Tensor], path: Path) -> Weights:
-    """Give tensors of another PyTorch program as weights of ours.
+    """Return tensors of another PyTorch program as weights of this library.
 
     Args:
         tensors: By its names.
-        path: The file that they were read from, for where they come from and for what lies beside it.
+        path: The file that they were read from, for their provenance and for the configuration beside it.
 
     Raises:
         ValueError: They are of no program that is known, or not of its MobileNetV2.
@@ -35,11 +35,11 @@ def read_state_dict(tensors: Mapping[str, Tensor], path: Path) -> Weights:
 
 
 def recognize_state_dict(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Weights:
-    """Give tensors of another PyTorch program as weights of ours.
+    """Return tensors of another PyTorch program as weights of this library.
 
     Args:
         tensors: By its names.
-        config: What lies beside them as ``config.json``, if anything.
+        config: The ``config.json`` beside them, if there is one.
 
     Raises:
         ValueError: They are of no program that is known, or not of its MobileNetV2.
@@ -52,7 +52,7 @@ def recognize_state_dict(tensors: Mapping[str, Tensor], config: Mapping[str, Any
         return map_openmmlab(tensors)
     if is_huggingface(tensors):
         if config is None:
-            raise ValueError(f"its {CONFIG} must lie beside it, which says padding, epsilon and classes")
+            raise ValueError(f"its {CONFIG} must lie beside it: it holds padding, epsilon and classes")
         return map_huggingface(tensors, config)
     raise ValueError(
         "it does not carry a description of this library, and its tensors are not those of a MobileNetV2 of "
@@ -64,7 +64,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
     """Read a ``config.json``, if there is one.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is too large, damaged or no mapping.
     """
     if not path.is_file():
         return None

@@ -1,10 +1,10 @@
-"""Published weights by name: where they are, what their publishers measured, and how they are fetched."""
+"""Published weights by name: their addresses, the figures of their publishers, and their download."""
 
 import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import torch.hub
@@ -12,13 +12,12 @@ from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
 from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights
 
-from mobilevision.backbone.image_network import Scalar
 from mobilevision.weights.card import Weights
-from mobilevision.weights.classes import BACKGROUND, COCO_ROWS, NUM_COCO_IDS, count_classes, select_classes
 from mobilevision.weights.download import download
+from mobilevision.weights.layout import BACKGROUND, change_head
 
 HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.")
-"""As ``torch.hub`` has it: the beginning of the file's sha256 is a part of its name."""
+"""The beginning of the file's sha256, which is a part of its name by ``torch.hub``'s convention."""
 
 TORCHVISION_URL = "https://download.pytorch.org/models"
 SLIM_URL = "https://storage.googleapis.com/mobilenet_v2/checkpoints"
@@ -30,28 +29,33 @@ DETECTION_SOURCE = "tensorflow/models, object_detection/g3doc/tf1_detection_zoo.
 DEEPLAB_SOURCE = "tensorflow/models, deeplab/g3doc/model_zoo.md"
 
 
+UNUSED = "N/A"
+"""torchvision's name of a number of COCO that no class has."""
+
+
 class ZooEntry(NamedTuple):
-    """Weights that somebody has published.
+    """Published weights.
 
     Attributes:
-        name: Under which they are asked for.
-        model: The network that they are for.
+        name: Under which they are loaded.
+        task: ``classification``, ``detection`` or ``segmentation``.
         url: Their official address.
-        options: What the file does not say of how to build or use the network, or says otherwise.
-        class_names: By label, after the numbers that no class has are left out.
+        config: Fields of the head's config that the file does not state, or that go before what it states.
+        class_names: By label.
         parameters: Of the network, as ``mobilevision info`` counts them.
-        multiply_adds: Likewise, on one image.
-        published: The figure that the publisher gives.
-        source: Where it is given.
+        multiply_adds: Of the network on one image, as ``mobilevision info`` counts them.
+        published: The publisher's figure.
+        source: The document with that figure.
         licence: Of the weights.
-        size: Of the download, as its publisher gives it; nothing where it is not given.
-        measured: What this library measured with its own commands; nothing where nobody has.
+        size: Of the download by its publisher; empty where it is not published.
+        measured: What this library measured with its own commands; empty where nobody has.
+        num_classes: Classes in the file, if there are more than names: the numbers of COCO that no class has have none.
     """
 
     name: str
-    model: str
+    task: str
     url: str
-    options: Mapping[str, Scalar]
+    config: Mapping[str, Any]
     class_names: tuple[str, ...]
     parameters: int
     multiply_adds: int
@@ -60,50 +64,48 @@ class ZooEntry(NamedTuple):
     licence: str
     size: str = ""
     measured: str = ""
+    num_classes: int | None = None
 
     @property
     def file_name(self) -> str:
-        """What it is called where it is kept."""
+        """The name under which the download is kept."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
     @property
     def hash_prefix(self) -> str:
-        """The beginning of the sha256 that the publisher gives; empty where none is given."""
+        """The beginning of the published sha256; empty where none is published."""
         found = HASH_IN_NAME.search(self.file_name)
         return found[1] if found else ""
 
     def describe(self, weights: Weights) -> Weights:
-        """Add to weights that were read from the file what it does not say of itself.
+        """Return weights that were read from the file, with the class names and the provenance that it does not hold.
 
         Raises:
-            ValueError: They are not of the entry's network or class count.
+            ValueError: They are not of the entry's task or class count.
         """
-        if weights.card.model == self.model and weights.card.options.get("num_classes") == NUM_COCO_IDS:
-            weights = select_classes(weights, COCO_ROWS)
-        card = weights.card
-        if card.model != self.model or count_classes(card) != len(self.class_names):
+        head = weights.card.heads.get(self.task)
+        count = head.config.get("num_classes") if head else None
+        expected = self.num_classes or len(self.class_names)
+        if count != expected:
             raise ValueError(
-                f"{self.name} must be {self.model} of {len(self.class_names)} classes, its file holds {card.model} of "
-                f"{card.options.get('num_classes')}"
+                f"{self.name} must be for {self.task} of {expected} classes, its file is for {weights.card.tasks} of "
+                f"{count}"
             )
-        said = {"url": self.url, "licence": self.licence, "published": f"{self.published} ({self.source})"}
+        weights = change_head(weights, self.task, self.config, self.class_names)
+        published = {"url": self.url, "licence": self.licence, "published": f"{self.published} ({self.source})"}
         measured = {"measured": self.measured} if self.measured else {}
-        described = card._replace(
-            options={**card.options, **self.options},
-            class_names=self.class_names,
-            provenance={**card.provenance, **said, **measured},
-        )
-        return Weights(weights.tensors, described)
+        provenance = {**weights.card.provenance, **published, **measured}
+        return weights._replace(card=weights.card._replace(provenance=provenance))
 
 
 def fetch_entry(entry: ZooEntry, *, progress: bool = True) -> Path:
-    """Give the file of an entry, fetched into ``torch.hub``'s folder unless it is there.
+    """Return the file of an entry, downloaded into ``torch.hub``'s folder unless it is there.
 
-    Its sha256 is checked: against what the publisher says, or else against what it was when it was first fetched.
+    Its sha256 is checked: against the published one, or else against that of the first download.
 
     Raises:
-        ValueError: It has another hash; one that has just been fetched is removed.
-        OSError: It cannot be fetched. The next attempt goes on from where this one was interrupted.
+        ValueError: It has another hash; one that has just been downloaded is removed.
+        OSError: It cannot be downloaded. The next attempt goes on from where this one was interrupted.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / entry.file_name
     record = path.with_name(f"{path.name}.sha256")
@@ -124,9 +126,8 @@ def fetch_entry(entry: ZooEntry, *, progress: bool = True) -> Path:
 
 
 IMAGENET_NAMES = tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
-COCO_NAMES = tuple(
-    SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"][1 + row] for row in COCO_ROWS
-)  # torchvision's begin with the background
+COCO_IDS = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"][1:]  # the background is the first
+COCO_NAMES = tuple(name for name in COCO_IDS if name != UNUSED)
 VOC_NAMES = (BACKGROUND, *LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"][1:])
 
 SLIM = (
@@ -156,28 +157,35 @@ SLIM = (
 )
 
 TORCHVISION = (
-    # name, hash, short side that a picture is resized to, top-1, top-5, size
+    # name, hash, short side that an image is resized to, top-1, top-5, size
     ("v1", "b0353104", 256, 71.878, 90.286, "13.6 MB"),
     ("v2", "7ebf99e0", 232, 72.154, 90.822, "13.6 MB"),
 )
 
 DEEPLAB = (
-    # name, date, width, output stride, parameters, multiply-adds, published, size
-    ("mnv2_pascal_train_aug", "2018_01_29", 1.0, 16, 2_113_557, 2_740_709_056, "VOC val mIoU 75.32", "23 MB"),
-    ("mnv2_pascal_trainval", "2018_01_29", 1.0, 8, 2_113_557, 8_825_853_632,
-     "VOC test mIoU 80.25, scales and flip", "23 MB"),
-    ("mnv2_dm05_pascal_trainaug", "2018_10_01", 0.5, 16, 697_013, 867_496_704, "VOC val mIoU 70.19", "7.6 MB"),
-    ("mnv2_dm05_pascal_trainval", "2018_10_01", 0.5, 8, 697_013, 2_818_640_640, "VOC test mIoU 71.83", "7.6 MB"),
-)  # fmt: skip
+    # name, date, output stride, parameters, multiply-adds, published, size
+    ("mnv2_pascal_train_aug", "2018_01_29", 16, 2_113_557, 2_740_709_056, "VOC val mIoU 75.32", "23 MB"),
+    (
+        "mnv2_pascal_trainval",
+        "2018_01_29",
+        8,
+        2_113_557,
+        8_825_853_632,
+        "VOC test mIoU 80.25, scales and flip",
+        "23 MB",
+    ),
+    ("mnv2_dm05_pascal_trainaug", "2018_10_01", 16, 697_013, 867_496_704, "VOC val mIoU 70.19", "7.6 MB"),
+    ("mnv2_dm05_pascal_trainval", "2018_10_01", 8, 697_013, 2_818_640_640, "VOC test mIoU 71.83", "7.6 MB"),
+)
 
 
 def _torchvision_entries() -> list[ZooEntry]:
     return [
         ZooEntry(
             name=f"mobilenet_v2_torchvision_{version}",
-            model="mobilenet_v2",
+            task="classification",
             url=f"{TORCHVISION_URL}/mobilenet_v2-{hash_prefix}.pth",
-            options={"input_size": 224, "eval_crop": "short_side", "crop_share": 224 / short_side},
+            config={"input_size": 224, "eval_crop": "short_side", "crop_share": 224 / short_side},
             class_names=IMAGENET_NAMES,
             parameters=3_504_872,
             multiply_adds=300_774_272,
@@ -194,9 +202,9 @@ def _slim_entries() -> list[ZooEntry]:
     return [
         ZooEntry(
             name=f"mobilenet_v2_{width}_{side}",
-            model="mobilenet_v2",
+            task="classification",
             url=f"{SLIM_URL}/mobilenet_v2_{width}_{side}.tgz",
-            options={"width_mult": width, "input_size": side, "eval_crop": "central", "background": "first"},
+            config={"input_size": side, "eval_crop": "central", "background": "first"},
             class_names=(BACKGROUND, *IMAGENET_NAMES),
             parameters=parameters,
             multiply_adds=multiply_adds,
@@ -211,10 +219,11 @@ def _slim_entries() -> list[ZooEntry]:
 def _tensorflow_entries() -> list[ZooEntry]:
     detector = ZooEntry(
         name="ssdlite_mobilenet_v2_coco",
-        model="ssdlite_mobilenet_v2",
+        task="detection",
         url=f"{TENSORFLOW_URL}/object_detection/ssdlite_mobilenet_v2_coco_2018_05_09.tar.gz",
-        options={"preset": "tf300", "input_size": 300},
+        config={"input_size": 300},
         class_names=COCO_NAMES,
+        num_classes=len(COCO_IDS),
         parameters=4_337_013,
         multiply_adds=734_610_416,
         published="COCO mAP 22 on a part of val 2014",
@@ -224,9 +233,9 @@ def _tensorflow_entries() -> list[ZooEntry]:
     segmenters = [
         ZooEntry(
             name=f"deeplabv3_{name}",
-            model="deeplabv3_mobilenet_v2",
+            task="segmentation",
             url=f"{TENSORFLOW_URL}/deeplabv3_{name}_{date}.tar.gz",
-            options={"output_stride": output_stride, "input_size": 513},
+            config={"output_stride": output_stride, "input_size": 513},
             class_names=VOC_NAMES,
             parameters=parameters,
             multiply_adds=multiply_adds,
@@ -235,7 +244,7 @@ def _tensorflow_entries() -> list[ZooEntry]:
             licence="Apache-2.0",
             size=size,
         )
-        for name, date, _, output_stride, parameters, multiply_adds, published, size in DEEPLAB
+        for name, date, output_stride, parameters, multiply_adds, published, size in DEEPLAB
     ]
     return [detector, *segmenters]
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from benchmarks.preset import prepare_step
+from mobilevision.classification.metrics import TopK, confused_pairs
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 from torchvision.datasets import ImageFolder
@@ -15,7 +16,6 @@ from torchvision.models import mobilenet_v2
 from torchvision.transforms import v2
 
 from mobilevision.classification.datamodule import ImageNetDataModule
-from mobilevision.classification.metrics import TopK, confused_pairs
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import Batch
 

@@ -6,10 +6,10 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
+from mobilevision.detection.metrics import coco_mean_ap
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mobilevision.detection.metrics import coco_mean_ap
 from mobilevision.detection.types import Result, Truth
 
 NUM_CLASSES = 80

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from mobilevision.outputs import write_json
+from mobilevision.files import write_json
 from mobilevision.weights.file import read_weights
 
 

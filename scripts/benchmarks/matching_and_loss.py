@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
+from mobilevision.detection.loss import multibox_loss
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 from torchvision.models.detection.ssd import SSD
@@ -11,7 +12,6 @@ from torchvision.ops import box_iou
 
 from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import cxcywh_to_xyxy
-from mobilevision.detection.loss import multibox_loss
 from mobilevision.detection.types import RawPredictions
 
 ANCHORS = make_anchors([(side, side) for side in (20, 10, 5, 3, 2, 1)], 320)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from benchmarks.torchvision_ssd import torchvision_ssd
+from mobilevision.detection.postprocess import rescale_detections, select_detections
+from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
 from torch import Tensor
 from torchvision.models.detection import ssd
 
 from mobilevision.detection.boxes import clip_boxes, decode_boxes
-from mobilevision.detection.postprocess import rescale_detections, select_detections
-from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
 from mobilevision.detection.transforms import EvalTransform
 from mobilevision.detection.types import RawPredictions
 from mobilevision.images import read_image

@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning as L
 import torch
+from mobilevision.segmentation.metrics import MeanIoU
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.segmentation.datamodule import VocDataModule
-from mobilevision.segmentation.metrics import MeanIoU
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.segmentation.types import IGNORE_INDEX
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from benchmarks.loader import TorchvisionSet, collate
 from benchmarks.torchvision_ssd import torchvision_ssd
+from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision.models.detection.ssd import SSD
 
 from mobilevision.cli.allocator import keep_freed_memory
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from mobilevision.weights.file import load_backbone, read_weights
 
 SIZE = 320

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from benchmarks.segmentation_loader import ReferencePreset, reference_set
+from mobilevision.segmentation.deeplabv3 import deeplabv3_mobilenet_v2
+from mobilevision.segmentation.metrics import MeanIoU
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, RandomSampler
@@ -19,9 +21,7 @@ from torchvision.transforms import functional as transforms
 
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
 from mobilevision.cli.allocator import keep_freed_memory
-from mobilevision.segmentation.deeplabv3 import deeplabv3_mobilenet_v2
 from mobilevision.segmentation.geometry import pick_classes
-from mobilevision.segmentation.metrics import MeanIoU
 from mobilevision.segmentation.types import IGNORE_INDEX
 from mobilevision.training.optimization import POLY_POWER
 from mobilevision.weights.file import load_backbone, read_weights

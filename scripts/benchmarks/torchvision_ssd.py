@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from functools import partial
 
+from mobilevision.detection.ssdlite import SSDLite
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -10,7 +11,6 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 
 from mobilevision.detection.anchors import anchor_shapes
 from mobilevision.detection.boxes import cxcywh_to_xyxy
-from mobilevision.detection.ssdlite import SSDLite
 
 
 class SixMaps(nn.Module):

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 import yaml
 from benchmarks.torchvision_ssd import torchvision_ssd
+from mobilevision.detection.loss import multibox_loss
+from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from mobilevision.cli.allocator import keep_freed_memory
-from mobilevision.detection.loss import multibox_loss
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from mobilevision.detection.task import DetectionTask
 from mobilevision.training.optimization import make_optimizer, parameter_groups
 

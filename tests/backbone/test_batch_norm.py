@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import nn
-
 from mobilevision.backbone.batch_norm import BatchNorm2d
+from torch import nn
 
 
 def test_a_lone_value_in_training_is_normalised_with_the_running_statistics_which_stay():

@@ -2,9 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
-
 from mobilevision.backbone.depthwise import depthwise_conv2d
+from torch.nn import functional as F
 
 
 def gradients(convolve, x, weight):

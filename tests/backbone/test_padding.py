@@ -2,7 +2,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mobilevision.backbone.padding import SameConv2d, conv2d, same_pads
 
 

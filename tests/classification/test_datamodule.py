@@ -1,32 +1,34 @@
 import re
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mobilevision.classification.datamodule import ImageNetDataModule, collate
+from mobilevision.classification.preprocess import EvalTransform
 from mobilevision.classification.types import Sample
+from mobilevision.training.loader import SampleKey
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Cats in 3 grey levels, dogs in 2, to train; one dog to validate."""
-    for name, value in [("train/cat/0", 0), ("train/cat/1", 1), ("train/cat/2", 2), ("train/dog/0", 3)]:
-        write_picture(tmp_path / f"{name}.png", value)
-    write_picture(tmp_path / "val/dog/0.png", 100)
+def root(tmp_path, write_image):
+    """Cats of 3 gray values and a dog to train, a dog to validate, a cat to test."""
+    files = {"train/cat/0": 0, "train/cat/1": 1, "train/cat/2": 2, "train/dog/0": 3, "val/dog/0": 100, "test/cat/0": 50}
+    for name, value in files.items():
+        write_image(tmp_path / f"{name}.png", value)
     return tmp_path
-
-
-def write_picture(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(path)
 
 
 def make(root, stage="fit", **options):
     datamodule = ImageNetDataModule(str(root), **{"input_size": 16, "num_workers": 0, "batch_size": 3} | options)
     datamodule.setup(stage)
     return datamodule
+
+
+def remove(folder):
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    folder.rmdir()
 
 
 def test_training_is_shuffled_and_leaves_the_last_batch_out(root):
@@ -37,17 +39,49 @@ def test_training_is_shuffled_and_leaves_the_last_batch_out(root):
     assert batch.positions.tolist() == batch.images[:, 0, 0, 0].tolist()
 
 
-def test_validation_is_complete_and_in_order(root):
-    write_picture(root / "val/cat/0.png", 50)
+def test_validation_is_complete_and_in_order(root, write_image):
+    write_image(root / "val/cat/0.png", 50)
     (batch,) = make(root, "validate").val_dataloader()
     assert batch.images[:, 0, 0, 0].tolist() == [50, 100]
     assert batch.labels.tolist() == batch.positions.tolist() == [0, 1]
 
 
-def test_a_validation_set_with_some_classes_keeps_the_training_sets_labels(root):
-    for stage in ("fit", "validate", "test"):
+def test_testing_measures_the_test_split_and_needs_no_other(root):
+    (batch,) = make(root, "test").test_dataloader()
+    assert (batch.images[0, 0, 0, 0], batch.labels.tolist()) == (50, [0])
+    remove(root / "train")
+    remove(root / "val")
+    assert make(root, "test").class_names == ("cat",)
+
+
+def test_without_a_test_split_the_error_names_its_place(root):
+    remove(root / "test")
+    with pytest.raises(FileNotFoundError, match=rf"no test split: expected {re.escape(str(root))}/test/CLASS/IMAGE"):
+        make(root, "test")
+    make(root, "fit")
+
+
+def test_training_images_are_also_had_as_in_evaluation_in_order_and_complete(root):
+    datamodule = make(root, brightness=1.0)
+    batches = list(datamodule.feature_dataloader())
+    assert torch.cat([batch.images[:, 0, 0, 0] for batch in batches]).tolist() == [0, 1, 2, 3]
+    assert datamodule.train_set.augment is datamodule.train_transform
+
+
+@pytest.mark.parametrize(("given", "size"), [(None, 24), (16, 16)])
+def test_a_head_decides_the_evaluation_transform_and_the_size_unless_the_data_does(root, given, size):
+    datamodule = make(root, input_size=given)
+    assert datamodule.datasets["val"][0].image.shape[1:] == (given or 224,) * 2
+    datamodule.attach(SimpleNamespace(input_size=24, preprocess=EvalTransform(24, crop="central", share=0.5)))
+    assert datamodule.preprocess == EvalTransform(size, crop="central", share=0.5)
+    assert datamodule.datasets["val"][0].image.shape == (3, size, size)
+    assert datamodule.train_set[0].image.shape == datamodule.train_set[SampleKey(0, 0)].image.shape == (3, size, size)
+
+
+def test_a_validation_set_with_some_classes_has_the_training_sets_labels(root):
+    for stage in ("fit", "validate"):
         datamodule = make(root, stage)
-        (batch,) = datamodule.test_dataloader()
+        (batch,) = datamodule.val_dataloader()
         assert batch.labels.tolist() == [1]
         assert datamodule.class_names == ("cat", "dog")
 
@@ -67,55 +101,57 @@ def test_a_list_of_classes_can_be_named(root):
         make(root, class_list="other.txt")
 
 
-def test_a_part_of_imagenet_is_labelled_with_the_thousand_classes(shared):
-    datamodule = make(shared / "data/imagenet-mini", "validate", batch_size=200)
+def test_a_part_of_imagenet_is_labeled_with_the_thousand_classes(shared):
+    datamodule = make(shared / "data/imagenet-mini", "validate")
     rows = (shared / "data/imagenet-mini/val_index.csv").read_text().splitlines()[1:]
     expected = {path.split("/")[-1]: int(label) for path, _, label in (row.rsplit(",", 2) for row in rows)}
-    loader = datamodule.val_dataloader()
+    dataset = datamodule.datasets["val"]
     assert len(datamodule.class_names) == 1000
-    labels = [loader.dataset[key].label for key in list(loader.sampler)[::10]]
-    files = sorted((shared / "data/imagenet-mini/val").rglob("*.JPEG"))[::10]
-    assert labels == [expected[file.name] for file in files]
+    for position in range(0, len(dataset), 10):
+        assert dataset[position].label == expected[dataset.path(position).name]
 
 
-def test_validating_needs_no_training_pictures(root):
-    for path in sorted((root / "train").rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    (root / "train").rmdir()
+def test_validation_needs_no_training_images(root):
+    remove(root / "train")
     assert make(root, "validate").class_names == ("dog",)
-    expected = f"{root}/train not found: expected {root}/train/CLASS/PICTURE and {root}/val/CLASS/PICTURE"
+    expected = f"{root}/train not found: expected {root}/train/CLASS/IMAGE and {root}/val/CLASS/IMAGE"
     with pytest.raises(FileNotFoundError, match=re.escape(expected)):
         make(root, "fit")
 
 
-@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("stage", ["fit", "validate"])
 def test_a_missing_folder_is_named_with_the_layout(root, stage):
-    with pytest.raises(FileNotFoundError, match=re.escape(f"{root}/wrong not found: expected {root}/train/CLASS/PIC")):
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{root}/wrong not found: expected {root}/train/CLASS/IMA")):
         make(root, stage, val_dir="wrong")
 
 
-def test_every_folder_can_be_elsewhere(root, tmp_path_factory):
+def test_every_folder_can_be_elsewhere(root, tmp_path_factory, write_image):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    write_picture(elsewhere / "cat/0.png", 7)
+    write_image(elsewhere / "cat/0.png", 7)
     (batch,) = make(root, val_dir=str(elsewhere)).val_dataloader()
     assert (batch.labels.tolist(), batch.images[0, 0, 0, 0].item()) == ([0], 7)
 
 
 def test_an_empty_class_folder_is_reported(root):
     (root / "train/fox").mkdir()
-    with pytest.warns(UserWarning, match="1 class folders of .*train hold no picture: fox"):
+    with pytest.warns(UserWarning, match="1 class folders of .*train hold no image: fox"):
         datamodule = make(root)
     assert datamodule.class_names == ("cat", "dog", "fox")
 
 
-def test_a_broken_picture_stops_the_run_or_is_skipped(root):
+def test_a_broken_image_stops_the_run_or_is_skipped(root):
     (root / "val/dog/1.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1\.png does not decode"):
         list(make(root).val_dataloader())
-    with pytest.warns(UserWarning, match="skipped 1 of 2 pictures"):
+    with pytest.warns(UserWarning, match="skipped 1 of 2 images"):
         datamodule = make(root, skip_broken=True)
     (batch,) = datamodule.val_dataloader()
     assert batch.positions.tolist() == [0]
+
+
+def test_an_augmentation_out_of_range_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="brightness must be from 0 to 1, got 2"):
+        ImageNetDataModule("nowhere", brightness=2)
 
 
 def test_a_batch_stays_channels_last():

@@ -8,7 +8,7 @@ LABELS = torch.tensor([0, 1, 2])
 
 
 def plain_images(*values):
-    """Pictures of one value each."""
+    """Images of one value each."""
     return torch.stack([torch.full((3, 8, 8), value, dtype=torch.uint8) for value in values])
 
 
@@ -19,7 +19,7 @@ def test_nothing_is_mixed_unless_asked_for():
     assert targets is LABELS
 
 
-def test_mixup_blends_pictures_and_labels_by_the_same_share():
+def test_mixup_blends_images_and_labels_by_the_same_share():
     mixed, targets = Mixing(3, mixup_alpha=1.0)(plain_images(0, 51, 255), LABELS)
     share = targets[0, 0].item()
     assert 0 < share < 1

@@ -4,11 +4,11 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from mobilevision.classification.features import LinearLayer, compute_features, fit_layer
 from PIL import Image
 from torch.nn import functional as F
 
 from mobilevision.classification.datamodule import ImageNetDataModule
-from mobilevision.classification.features import LinearLayer, compute_features, fit_layer
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import Batch
 from mobilevision.weights.file import load_network, read_weights

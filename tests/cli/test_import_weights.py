@@ -12,7 +12,7 @@ def source(shared):
     return shared / "weights/mobilenet_v2_1.0_224_quant.tflite"
 
 
-def test_a_foreign_file_becomes_one_of_ours_that_says_where_it_is_from(source, tmp_path, capsys):
+def test_a_foreign_file_becomes_one_of_this_library_with_its_provenance(source, tmp_path, capsys):
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"class {index}" for index in range(1000)) + "\n")
     output = tmp_path / "classifier.safetensors"
@@ -20,9 +20,11 @@ def test_a_foreign_file_becomes_one_of_ours_that_says_where_it_is_from(source, t
 
     assert main(["import-weights", str(source), *arguments]) == 0
 
-    assert "mobilenet_v2 for 224x224 pixels: num_classes 1000, width_mult 1.0" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "classification for 224x224 pixels: num_classes 1000, output_stride 32" in printed
+    assert "backbone: width_mult 1.0, padding tf_same" in printed
     network = load_model(output)
-    assert network.class_names[:2] == ("class 0", "class 1")
+    assert network.head.class_names[:2] == ("class 0", "class 1")
     assert network.head.linear.out_features == 1000
     with safe_open(output, "pt") as file:
         assert json.loads(file.metadata()["provenance"])["source"] == source.name

@@ -1,4 +1,4 @@
-"""``info``, ``models`` and the frame around the subcommands."""
+"""``info``, ``models`` and the list of subcommands."""
 
 import json
 
@@ -6,12 +6,7 @@ import pytest
 
 from mobilevision import __version__, list_models
 from mobilevision.cli import main
-
-
-def counts(run, *arguments):
-    code, out, err = run("info", *arguments, "--json")
-    assert (code, err) == (0, "")
-    return json.loads(out)
+from mobilevision.cli.command import SUBCOMMANDS
 
 
 @pytest.mark.parametrize(
@@ -27,13 +22,15 @@ def counts(run, *arguments):
     ],
 )
 def test_published_counts_are_printed(arguments, parameters, multiply_adds, run):
-    found = counts(run, *arguments)
+    code, out, err = run("info", *arguments, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found.keys() == {"parameters", "multiply_adds", "peak_activation_bytes", "parts"}
     assert found["parameters"] == parameters
     assert found["multiply_adds"] == pytest.approx(multiply_adds, rel=5e-4)
     assert found["peak_activation_bytes"] == max(part["peak_activation_bytes"] for part in found["parts"].values())
     for key in ("parameters", "multiply_adds"):
         assert sum(part[key] for part in found["parts"].values()) == found[key]
-    assert found.keys() == {"parameters", "multiply_adds", "peak_activation_bytes", "parts"}
 
 
 def test_the_table_names_every_part(run):
@@ -43,22 +40,46 @@ def test_the_table_names_every_part(run):
         assert part in out
 
 
-def test_models_lists_every_network(run):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet50",), "resnet50"),
+        (("mobilenet_v2", "--preset", "tf300"), "--preset"),
+        (("mobilenet_v2", "--width-mult", "wide"), "--width-mult"),
+        (("mobilenet_v2", "--width-mult", "-1"), "width_mult must be above 0, got -1.0"),
+    ],
+)
+def test_an_unknown_network_or_option_is_one_line(arguments, message, run):
+    code, out, err = run("info", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_models_lists_every_network_and_all_published_weights(run):
     code, out, _ = run("models")
     assert code == 0
-    for name in list_models():
+    for name in (*list_models(), *(entry.name for entry in list_models(pretrained=True))):
         assert name in out
 
 
-def test_the_frame_says_what_there_is(run):
+def test_help_lists_the_subcommands(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert "mobilevision SUBCOMMAND --help says more" in out
+    for name, subcommand in SUBCOMMANDS.items():
+        assert f"{name} " in out
+        assert subcommand.summary in out
     assert run("--version") == (0, f"mobilevision {__version__}\n", "")
 
 
-@pytest.mark.parametrize("name", ["predict", "score", "info", "models", "import-weights", "demo", "fit"])
-def test_every_subcommand_explains_itself(name, capsys):
+def test_an_unknown_subcommand_is_one_line(run):
+    code, out, err = run("train")
+    assert (code, out) == (2, "")
+    assert "the subcommand must be one of fit, validate, " in err
+    assert err.endswith("got 'train'\n")
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_has_a_help_text(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0

@@ -78,8 +78,8 @@ def test_a_segmenters_mask_is_a_palette_picture_of_the_files_size(trained, pictu
     ("source", "message"),
     [
         ("nowhere.jpg", "nowhere.jpg not found"),
-        ("empty", "no pictures in"),
-        ("empty/*.jpg", "no pictures in"),
+        ("empty", "no images in"),
+        ("empty/*.jpg", "no images in"),
         ("broken.jpg", "does not decode as a picture"),
     ],
 )

@@ -236,7 +236,7 @@ def test_when_one_of_torchruns_processes_is_killed_the_other_says_so_and_the_run
         os.kill(victim, signal.SIGKILL)
         assert process.wait(timeout=60) != 0
     assert [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("mobilevision:")] == [
-        "mobilevision: error: process 0 of 2 lost the connection to another one, which was killed or says why it "
+        "mobilevision: error: process 0 of 2 lost the connection to another one, which was killed or prints why it "
         "ended; fit --ckpt_path last goes on from the last checkpoint"
     ]
     step = torch.load(last, weights_only=True)["global_step"]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mobilevision.detection.loss import multibox_loss
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
@@ -12,7 +13,6 @@ from torchvision.models.detection.ssd import SSD
 
 from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import cxcywh_to_xyxy, encode_boxes
-from mobilevision.detection.loss import multibox_loss
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
 from mobilevision.detection.types import PADDING, RawPredictions
 

@@ -8,9 +8,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
-
 from mobilevision.detection.details import describe
 from mobilevision.detection.metrics import FIGURES, CocoMeanAP, coco_mean_ap
+
 from mobilevision.detection.types import Detections, Result, Truth
 
 

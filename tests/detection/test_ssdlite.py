@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+from mobilevision.backbone.padding import SameConv2d
 from torch import nn
 
 from mobilevision.backbone.inverted_residual import NormOptions
-from mobilevision.backbone.padding import SameConv2d
 from mobilevision.detection import SSDLite, ssdlite_mobilenet_v2
 from mobilevision.detection.head import Predictor
 

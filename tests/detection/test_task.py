@@ -7,10 +7,10 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-
-from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.loss import multibox_loss
 from mobilevision.detection.metrics import FIGURES
+
+from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.detection.task import DetectionTask
 from mobilevision.scoring import score_coco
 

@@ -2,12 +2,12 @@ import json
 
 import pytest
 import torch
+from mobilevision.multitask.types import TASK_NAMES
 from torch import nn
 
 from mobilevision import get_model, load_model, save_weights
 from mobilevision.complexity import measure
 from mobilevision.multitask import multitask_mobilenet_v2
-from mobilevision.multitask.types import TASK_NAMES
 
 SIDE = 96
 SMALL = {

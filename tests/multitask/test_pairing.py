@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mobilevision.multitask.types import BoxesAndMasks, passes_of
 from PIL import Image
 
 from mobilevision.demo.scenes import CLASS_NAMES
@@ -15,7 +16,6 @@ from mobilevision.detection.datamodule import CocoDataModule
 from mobilevision.multitask.datamodule import MultiTaskDataModule
 from mobilevision.multitask.pairing import pair_by_name
 from mobilevision.multitask.task import MultiTaskTask
-from mobilevision.multitask.types import BoxesAndMasks, passes_of
 from mobilevision.segmentation.datamodule import VocDataModule
 from mobilevision.segmentation.masks import read_mask
 

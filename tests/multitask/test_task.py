@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
+from mobilevision.detection.objective import DetectionObjective
 from torch import nn
 
 from mobilevision import save_weights
-from mobilevision.detection.objective import DetectionObjective
 from mobilevision.multitask.task import MultiTaskTask
 from mobilevision.segmentation.balance import balance_classes
 from mobilevision.segmentation.types import IGNORE_INDEX

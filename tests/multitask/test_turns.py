@@ -3,7 +3,6 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mobilevision.multitask.turns import draw_turns
 
 LENGTHS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 20), min_size=1)

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mobilevision.detection.postprocess import clip_detections, select_detections
 
 from mobilevision.detection import SSDLite
 from mobilevision.detection.boxes import cxcywh_to_xyxy, decode_boxes
-from mobilevision.detection.postprocess import clip_detections, select_detections
 from mobilevision.models import get_model
 
 PICTURES = ("grace_hopper", "kite_and_cold", "squat", "face", "cat")

@@ -2,12 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from mobilevision.segmentation.folders import MaskFolders
+from mobilevision.segmentation.pictures import Listing
 from PIL import Image
 
 from mobilevision.segmentation.check import check_masks
 from mobilevision.segmentation.class_table import read_class_table
-from mobilevision.segmentation.folders import MaskFolders
-from mobilevision.segmentation.pictures import Listing
 
 NAMES = ("ground", "tree", "house")
 

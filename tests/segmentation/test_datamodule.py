@@ -1,11 +1,11 @@
 import pytest
 import torch
+from mobilevision.segmentation.voc import VOC_CLASSES
 from scipy.io import savemat
 
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
 from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.types import Batch, EvalBatch, Sample
-from mobilevision.segmentation.voc import VOC_CLASSES
 
 NAMES = ["background", "red", "green"]
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mobilevision.segmentation.enlarged_loss import EnlargedCrossEntropy, interpolation
+from mobilevision.segmentation.loss import segmentation_loss
 from torch.nn import functional as F
 
 from mobilevision.segmentation import enlarged_loss
-from mobilevision.segmentation.enlarged_loss import EnlargedCrossEntropy, interpolation
-from mobilevision.segmentation.loss import segmentation_loss
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 SIDES = st.integers(1, 9)

@@ -1,5 +1,4 @@
 import pytest
-
 from mobilevision.segmentation.folders import MaskFolders
 
 

@@ -2,9 +2,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mobilevision.backbone.padding import conv2d
+from mobilevision.segmentation.loss import segmentation_loss
 from torch.nn import functional as F
 
-from mobilevision.backbone.padding import conv2d
 from mobilevision.segmentation.geometry import (
     bring_to_corners,
     fill_size,
@@ -15,7 +16,6 @@ from mobilevision.segmentation.geometry import (
     restore_logits,
     upsample_logits,
 )
-from mobilevision.segmentation.loss import segmentation_loss
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 CELLS = {"output_stride": 16, "padding": "symmetric"}

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
+from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
 from torch.nn import functional as F
 
 from mobilevision.segmentation import loss
-from mobilevision.segmentation.loss import judge_pixels, segmentation_loss
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU, confusion_matrix, mean_boundary_f, mean_iou
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from mobilevision.segmentation.metrics import MeanBoundaryF, MeanIoU, confusion_matrix, mean_boundary_f, mean_iou
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 

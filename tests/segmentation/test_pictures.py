@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mobilevision.segmentation.pictures import Listing, MaskedPictures, Pair
+from mobilevision.segmentation.voc import VocLayout
+from mobilevision.training.sampling import SampleKey, sample_seed
 from PIL import Image
 
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.pictures import Listing, MaskedPictures, Pair
 from mobilevision.segmentation.transforms import PairTransform
-from mobilevision.segmentation.voc import VocLayout
-from mobilevision.training.sampling import SampleKey, sample_seed
 
 
 def save(path, values):

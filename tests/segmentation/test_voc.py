@@ -1,5 +1,4 @@
 import pytest
-
 from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files
 
 

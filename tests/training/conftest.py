@@ -9,16 +9,16 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from mobilevision.backbone.image_network import ImageNetwork
+from mobilevision.training.objective import Loss, Objective
+from mobilevision.training.report import Report
+from mobilevision.training.sampling import SampleKey, sample_seed
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset, default_collate
 
 from mobilevision.backbone import MobileNetV2, Normalization
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.training.objective import Loss, Objective
-from mobilevision.training.report import Report
-from mobilevision.training.sampling import SampleKey, sample_seed
 from mobilevision.training.task import NetworkTask
 
 

@@ -1,10 +1,10 @@
 import math
 
 import pytest
+from mobilevision.training.freezing import Freezing
 from torch import nn
 
 from mobilevision import get_model
-from mobilevision.training.freezing import Freezing
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from mobilevision.training.sampling import EpochSampler, SampleKey
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from mobilevision.training.loader import ResumableLoader
-from mobilevision.training.sampling import EpochSampler, SampleKey
 
 
 class Keys:

@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mobilevision.training.sampling import EpochSampler, SampleKey, sample_seed
 
 

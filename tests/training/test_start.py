@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from mobilevision.training.start import set_options, take_options
 
 from mobilevision.classification import mobilenet_v2
 from mobilevision.classification.task import ClassificationTask
@@ -11,7 +12,6 @@ from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.detection.task import DetectionTask
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
 from mobilevision.segmentation.task import SegmentationTask
-from mobilevision.training.start import set_options, take_options
 from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.file import save_weights
 

@@ -1,8 +1,9 @@
-"""State dicts as other programs write them, by the names that their modules have."""
+"""Networks with settled statistics, state dicts as other programs write them, and a server of published files."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -10,139 +11,146 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
-from mobilevision.backbone.image_network import ImageNetwork
-from mobilevision.segmentation import DeepLabV3
+from mobilevision.backbone import MobileNetV2
+from mobilevision.backbone.inverted_residual import ConvNorm
+from mobilevision.network import Network
 
 StateDict = dict[str, Tensor]
 
 
+class Where(NamedTuple):
+    """The place of a convolution: its stage, its block in the stage and among all; stem and last are in stage 0."""
+
+    part: str
+    stage: int = 0
+    block: int = 0
+    number: int = 0
+
+
+Parts = Iterable[tuple[Where, nn.Conv2d, nn.BatchNorm2d]]
+
+BLOCKS = [(stage, block) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1), start=1) for block in range(count)]
+
+
 def settle_norms(module: nn.Module) -> nn.Module:
-    """Give every normalisation values such as training would have left."""
+    """Draw statistics and biases such as training would have left."""
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 1.5)
             nn.init.normal_(part.bias, std=0.2)
             nn.init.normal_(part.running_mean, std=0.2)
             nn.init.uniform_(part.running_var, 0.5, 1.5)
+        elif isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            nn.init.normal_(part.bias)
     return module.eval()
 
 
-def convolutions(reference: nn.Module) -> list[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
-    """List torchvision's convolutions with their norms in the order in which they run: stem, blocks, last."""
+def walk_torchvision(reference: nn.Module) -> Parts:
+    """Yield torchvision's convolutions with their norms in the order in which they run."""
     convs = [(name, part) for name, part in reference.named_modules() if isinstance(part, nn.Conv2d)]
     norms = [part for part in reference.modules() if isinstance(part, nn.BatchNorm2d)]
-    return [(name, conv, norm) for (name, conv), norm in zip(convs, norms, strict=True)]
-
-
-def put(tensors: StateDict, conv: nn.Conv2d, norm: nn.BatchNorm2d, conv_name: str, norm_name: str) -> None:
-    tensors[f"{conv_name}.weight"] = conv.weight.detach().clone()
-    tensors |= {f"{norm_name}.{name}": tensor.clone() for name, tensor in norm.state_dict().items()}
-
-
-NameBoth = Callable[[int, str], tuple[str, str]]
-"""From the number of torchvision's feature (0 the stem, 18 the last convolution) and the part (``stem``, ``expand``,
-``depthwise``, ``project``, ``last``) the names of the convolution and its norm."""
-
-
-def rename(reference: nn.Module, name: NameBoth) -> StateDict:
-    """Give torchvision's tensors by other names."""
-    tensors: StateDict = {}
-    for source, conv, norm in convolutions(reference):
-        feature = int(source.split(".")[1])
+    for (name, conv), norm in zip(convs, norms, strict=True):
+        feature = int(name.split(".")[1])
         if feature in (0, 18):
-            part = "stem" if feature == 0 else "last"
-        elif conv.groups > 1:
-            part = "depthwise"
+            where = Where("last" if feature else "stem")
         else:
-            part = "expand" if source.endswith("0.0") else "project"
-        put(tensors, conv, norm, *name(feature, part))
-    return tensors
+            part = "depthwise" if conv.groups > 1 else "expand" if name.endswith("0.0") else "project"
+            where = Where(part, *BLOCKS[feature - 1], feature - 1)
+        yield where, conv, norm
 
 
-STAGE_OF = [(stage, block) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1)) for block in range(count)]
+def walk_backbone(backbone: MobileNetV2) -> Parts:
+    """Yield the convolutions of a backbone of any depth with their norms in the order in which they run."""
+    numbers: dict[tuple[str, str], int] = {}
+    for name, module in backbone.named_modules():
+        if isinstance(module, ConvNorm):
+            *place, part = name.split(".")
+            if place:
+                _, stage, block = place
+                number = numbers.setdefault((stage, block), len(numbers))
+                where = Where(part, int(stage.removeprefix("stage")), int(block), number)
+            else:
+                where = Where(part)
+            yield where, module.conv, module.norm
 
 
-def timm_names(feature: int, part: str) -> tuple[str, str]:
-    if part in ("stem", "last"):
-        return ("conv_stem", "bn1") if part == "stem" else ("conv_head", "bn2")
-    stage, block = STAGE_OF[feature - 1]
+def timm_names(where: Where) -> tuple[str, str]:
+    if where.stage == 0:
+        return ("conv_stem", "bn1") if where.part == "stem" else ("conv_head", "bn2")
     names = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
-    if stage == 0:
+    if where.stage == 1:
         names = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
-    return tuple(f"blocks.{stage}.{block}.{name}" for name in names[part])
+    conv, norm = names[where.part]
+    return f"blocks.{where.stage - 1}.{where.block}.{conv}", f"blocks.{where.stage - 1}.{where.block}.{norm}"
 
 
-def openmmlab_names(*, named: bool = False, prefix: str = "backbone.") -> NameBoth:
-    def name(feature: int, part: str) -> tuple[str, str]:
-        if part in ("stem", "last"):
-            module = "conv1" if part == "stem" else "conv2"
-        else:
-            stage, block = STAGE_OF[feature - 1]
-            order = ["expand", "depthwise", "project"][stage == 0 :]
-            inner = {"expand": "expand_conv", "depthwise": "depthwise_conv", "project": "linear_conv"}[part]
-            module = f"layer{stage + 1}.{block}.{inner if named else f'conv.{order.index(part)}'}"
-        return f"{prefix}{module}.conv", f"{prefix}{module}.bn"
-
-    return name
+def mmpretrain_names(where: Where) -> tuple[str, str]:
+    order = ["expand", "depthwise", "project"][where.stage == 1 :]
+    return openmmlab_names(where, f"conv.{order.index(where.part)}" if where.stage else "")
 
 
-def huggingface_names(feature: int, part: str) -> tuple[str, str]:
-    inner = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
-    if part in ("stem", "last"):
-        module = "conv_stem.first_conv" if part == "stem" else "conv_1x1"
-    else:
-        module = f"conv_stem.{inner[part]}" if feature == 1 else f"layer.{feature - 2}.{inner[part]}"
+def mmdetection_names(where: Where) -> tuple[str, str]:
+    names = {"expand": "expand_conv", "depthwise": "depthwise_conv", "project": "linear_conv"}
+    return openmmlab_names(where, names.get(where.part, ""))
+
+
+def openmmlab_names(where: Where, part: str) -> tuple[str, str]:
+    ends = {"stem": "conv1", "last": "conv2"}
+    module = f"backbone.{ends.get(where.part, f'layer{where.stage}.{where.block}.{part}')}"
+    return f"{module}.conv", f"{module}.bn"
+
+
+def huggingface_names(where: Where) -> tuple[str, str]:
+    ends = {"stem": "conv_stem.first_conv", "last": "conv_1x1"}
+    parts = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
+    block = f"layer.{where.number - 1}" if where.number else "conv_stem"
+    module = ends.get(where.part) or f"{block}.{parts[where.part]}"
     return f"mobilenet_v2.{module}.convolution", f"mobilenet_v2.{module}.normalization"
 
 
-def rename_to_timm(network: ImageNetwork) -> StateDict:
-    """Give the tensors of a classifier of ours, of any depth, as timm names them."""
+def rename(parts: Parts, names: Callable[[Where], tuple[str, str]]) -> StateDict:
+    """Return the tensors of convolutions and their norms by other names."""
     tensors: StateDict = {}
-    backbone = network.backbone
-    put(tensors, backbone.stem.conv, backbone.stem.norm, "conv_stem", "bn1")
-    for stage, (_, blocks) in enumerate(backbone.blocks()):
-        for number, block in enumerate(blocks):
-            parts = [("depthwise", "conv_dw"), ("project", "conv_pw")]
-            if stage > 0:
-                parts = [("expand", "conv_pw"), ("depthwise", "conv_dw"), ("project", "conv_pwl")]
-            for place, (part, name) in enumerate(parts, start=1):
-                module, source = getattr(block, part), f"blocks.{stage}.{number}"
-                put(tensors, module.conv, module.norm, f"{source}.{name}", f"{source}.bn{place}")
-    put(tensors, backbone.last.conv, backbone.last.norm, "conv_head", "bn2")
-    return tensors | {f"classifier.{name}": tensor for name, tensor in network.head.linear.state_dict().items()}
+    for where, conv, norm in parts:
+        conv_name, norm_name = names(where)
+        tensors[f"{conv_name}.weight"] = conv.weight.detach().clone(memory_format=torch.contiguous_format)
+        tensors |= prefixed(norm_name, norm)
+    return tensors
 
 
-def rename_to_huggingface(network: DeepLabV3) -> StateDict:
-    """Give the tensors of a segmenter of ours as transformers names them."""
-    tensors: StateDict = {}
-    inner = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
-
-    def add(module: nn.Module, name: str) -> None:
-        put(tensors, module.conv, module.norm, f"{name}.convolution", f"{name}.normalization")
-
-    add(network.backbone.stem, "mobilenet_v2.conv_stem.first_conv")
-    blocks = [block for _, stage in network.backbone.blocks() for block in stage]
-    for number, block in enumerate(blocks):
-        for part, name in inner.items():
-            if number or part != "expand":
-                source = f"layer.{number - 1}" if number else "conv_stem"
-                add(getattr(block, part), f"mobilenet_v2.{source}.{name}")
-    for ours, theirs in (("pool", "conv_pool"), ("pixel", "conv_aspp"), ("project", "conv_projection")):
-        add(getattr(network.head, ours), f"segmentation_head.{theirs}")
-    logits = {
-        f"segmentation_head.classifier.convolution.{name}": tensor
-        for name, tensor in network.head.logits.state_dict().items()
+def prefixed(prefix: str, module: nn.Module) -> StateDict:
+    return {
+        f"{prefix}.{name}": tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
     }
-    return tensors | logits
+
+
+def rename_to_timm(network: Network) -> StateDict:
+    """Return the tensors of a classifier of any depth as timm names them."""
+    return rename(walk_backbone(network.backbone), timm_names) | prefixed("classifier", network.head.linear)
+
+
+def rename_to_huggingface(network: Network) -> StateDict:
+    """Return the tensors of a segmenter as transformers names them."""
+    names = {"pool": "conv_pool", "pixel": "conv_aspp", "project": "conv_projection"}
+    branches = [(Where(part), getattr(network.head, part)) for part in names]
+    head = rename(
+        [(where, branch.conv, branch.norm) for where, branch in branches],
+        lambda where: tuple(
+            f"segmentation_head.{names[where.part]}.{kind}" for kind in ("convolution", "normalization")
+        ),
+    )
+    logits = prefixed("segmentation_head.classifier.convolution", network.head.logits)
+    return rename(walk_backbone(network.backbone), huggingface_names) | head | logits
 
 
 class Server(NamedTuple):
-    """Files over HTTP, and what was asked for.
+    """Files over HTTP, and the requests for them.
 
     Attributes:
         url: Of the folder.
         files: By name. They can be changed.
-        breaks: After how many bytes of a body the line drops, once, by name.
+        breaks: After how many bytes of a body the connection drops, once, by name.
         asked: The name and the first byte of every request.
     """
 
@@ -192,18 +200,24 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def train_norms() -> Callable[[nn.Module], nn.Module]:
-    """Give every normalisation values such as training would have left."""
+def hub(tmp_path, monkeypatch) -> Path:
+    """The folder that torch.hub keeps its files in."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    return tmp_path / "hub/checkpoints"
+
+
+@pytest.fixture
+def trained() -> Callable[[nn.Module], nn.Module]:
     return settle_norms
 
 
 @pytest.fixture
-def as_timm() -> Callable[[ImageNetwork], StateDict]:
+def as_timm() -> Callable[[Network], StateDict]:
     return rename_to_timm
 
 
 @pytest.fixture
-def as_huggingface() -> Callable[[DeepLabV3], StateDict]:
+def as_huggingface() -> Callable[[Network], StateDict]:
     return rename_to_huggingface
 
 
@@ -216,23 +230,19 @@ def reference() -> nn.Module:
 @pytest.fixture
 def state_dicts(reference: nn.Module) -> dict[str, StateDict]:
     """The same tensors as the programs write them, by the program."""
-    classifier = reference.classifier[1].state_dict()
-
-    def linear(name: str) -> StateDict:
-        return {f"{name}.{part}": tensor.clone() for part, tensor in classifier.items()}
-
+    linear = reference.classifier[1]
     return {
         "torchvision": dict(reference.state_dict()),
-        "timm": rename(reference, timm_names) | linear("classifier"),
-        "mmpretrain": rename(reference, openmmlab_names()) | linear("head.fc"),
-        "huggingface": rename(reference, huggingface_names) | linear("classifier"),
+        "timm": rename(walk_torchvision(reference), timm_names) | prefixed("classifier", linear),
+        "mmpretrain": rename(walk_torchvision(reference), mmpretrain_names) | prefixed("head.fc", linear),
+        "huggingface": rename(walk_torchvision(reference), huggingface_names) | prefixed("classifier", linear),
     }
 
 
 @pytest.fixture
 def detector_state_dict(reference: nn.Module) -> StateDict:
-    """A detector of mmdetection's, as far as it matters: its backbone, a neck and a head."""
-    return rename(reference, openmmlab_names(named=True)) | {
+    """The backbone of a detector of mmdetection, with one tensor each of its neck and head."""
+    return rename(walk_torchvision(reference), mmdetection_names) | {
         "neck.extra_layers.0.0.conv.weight": torch.ones(1),
         "bbox_head.cls_convs.0.0.conv.weight": torch.ones(1),
     }

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.backbone.inverted_residual import ConvNorm
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.images import find_images, read_image
 from mobilevision.models import get_model
+from mobilevision.network import Network
 from mobilevision.weights.calibrate import calibrate
 
 
-def fold_away(network: ImageNetwork) -> None:
+def fold_away(network: Network) -> None:
     """Leave a network as a .tflite file does: large filters, statistics of 0 and 1, shifts in the bias."""
     for module in network.modules():
         if isinstance(module, ConvNorm):
@@ -26,7 +26,7 @@ def fold_away(network: ImageNetwork) -> None:
 
 
 @pytest.fixture
-def classifier() -> ImageNetwork:
+def classifier() -> Network:
     network = mobilenet_v2(3, width_mult=0.35, dropout=0.0).eval()
     fold_away(network)
     return network
@@ -109,8 +109,8 @@ def test_no_images_are_refused_before_anything_changes(classifier):
 def test_a_folded_file_trains_from_the_loss_of_its_evaluation(shared: Path):
     network = get_model("mobilenet_v2", pretrained=shared / "weights/mobilenet_v2_1.0_224_quant.tflite", dropout=0.0)
     paths = find_images(shared / "data/imagenet-mini/val")[::5]
-    pictures = [cv2.resize(read_image(path), (64, 64), interpolation=cv2.INTER_AREA) for path in paths]
-    images = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures])
+    resized = [cv2.resize(read_image(path), (64, 64), interpolation=cv2.INTER_AREA) for path in paths]
+    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in resized])
     labels = network.eval()(images).argmax(dim=1)
 
     def loss(*, training: bool) -> float:

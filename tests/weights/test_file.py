@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mobilevision.backbone.image_network import ImageNetwork
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mobilevision.backbone import MobileNetV2, Normalization
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.weights.card import WeightsCard
 from mobilevision.weights.file import load_backbone, load_network, read_weights, save_weights
 

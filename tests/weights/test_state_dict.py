@@ -8,17 +8,19 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig
 from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mobilevision.classification import mobilenet_v2
-from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.models import get_model, load_model
+from mobilevision.models import load_model
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
-from mobilevision.weights.file import load_backbone, read_weights, save_weights
+from mobilevision.weights.card import HeadCard
+from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.layout import background_option
 from mobilevision.weights.state_dict import recognize_state_dict
 
 PROGRAMS = ("torchvision", "timm", "mmpretrain", "huggingface")
 CONFIG = {"tf_padding": False, "layer_norm_eps": 1e-5, "depth_multiplier": 0.35, "image_size": 96}
-"""What makes a configuration of transformers' say what torchvision does."""
+"""A configuration of transformers with which it computes what torchvision does."""
 
 
 def normalize(images, program):
@@ -53,17 +55,19 @@ def test_the_logits_are_torchvisions(program, suffix, reference, state_dicts, wr
     network = load_model(path).eval()
 
     images = torch.rand(2, 3, 96, 96)
-    assert (network.options["width_mult"], network.num_classes) == (0.35, 5)
+    assert (network.backbone.config.width_mult, network.head.num_classes) == (0.35, 5)
     torch.testing.assert_close(network(images), reference(normalize(images, program)), atol=1e-5, rtol=1e-4)
 
 
-@torch.inference_mode()
-def test_an_imported_network_is_the_same_to_the_bit_after_saving_and_loading(state_dicts, write, tmp_path):
-    network = load_model(write(state_dicts["torchvision"])).eval()
+def test_an_imported_network_is_the_same_after_saving_and_loading(state_dicts, write, tmp_path):
+    network = load_model(write(state_dicts["torchvision"]))
     save_weights(network, tmp_path / "own.safetensors")
 
-    images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(load_model(tmp_path / "own.safetensors").eval()(images), network(images))
+    loaded = load_model(tmp_path / "own.safetensors")
+
+    assert (loaded.backbone.config, loaded.head.config) == (network.backbone.config, network.head.config)
+    tensors = network.state_dict()
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in loaded.state_dict().items())
 
 
 @pytest.mark.parametrize("width", [0.5, 0.75, 1.3, 1.4, 1.0])
@@ -71,10 +75,10 @@ def test_every_width_and_class_count_of_torchvision_is_found(width):
     with torch.device("meta"):
         tensors = torchvision_mobilenet_v2(num_classes=7, width_mult=width).state_dict()
 
-    options = recognize_state_dict({name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()})
+    card = recognize_state_dict({name: torch.empty_like(tensor, device="cpu") for name, tensor in tensors.items()}).card
 
-    assert options.card.options["width_mult"] == width
-    assert options.card.options["num_classes"] == 7
+    assert card.backbone == BackboneConfig(width_mult=width, norm_eps=1e-5)
+    assert card.heads == {"classification": HeadCard("classification", {"num_classes": 7, "input_size": 224})}
 
 
 @pytest.mark.parametrize(
@@ -95,18 +99,18 @@ def test_every_width_and_class_count_of_torchvision_is_found(width):
         },
     ],
 )
-def test_what_programs_wrap_around_their_tensors_is_taken_off_and_averages_go_first(wrap, state_dicts, write):
+def test_tensors_are_found_in_what_programs_wrap_around_them_and_averages_go_first(wrap, state_dicts, write):
     bare = state_dicts["torchvision"]
 
     tensors = read_weights(write(wrap(bare))).tensors
 
-    assert torch.equal(tensors["head.linear.weight"], bare["classifier.1.weight"])
+    assert torch.equal(tensors["heads.classification.linear.weight"], bare["classifier.1.weight"])
 
 
 def test_files_from_before_the_zip_format_are_read(state_dicts, write):
     path = write(state_dicts["torchvision"], _use_new_zipfile_serialization=False)
 
-    assert read_weights(path).card.model == "mobilenet_v2"
+    assert read_weights(path).card.tasks == "classification"
 
 
 def test_halves_become_floats(state_dicts, write):
@@ -115,94 +119,116 @@ def test_halves_become_floats(state_dicts, write):
     assert read_weights(write(halves)).tensors["backbone.stem.conv.weight"].dtype == torch.float32
 
 
-def test_a_file_says_where_it_is_from_and_how_pixels_are_normalised(state_dicts, write):
-    card = read_weights(write(state_dicts["mmpretrain"])).card
+def test_weights_have_their_provenance_and_the_normalization_of_their_pixels(state_dicts, write):
+    tensors, card = read_weights(write(state_dicts["mmpretrain"]))
 
     assert card.provenance["source"] == "weights.pth"
     assert len(card.provenance["sha256"]) == 64
-    assert (card.options["mean"], card.options["std"]) == (list(IMAGENET_MEAN), list(IMAGENET_STD))
-    assert (card.options["padding"], card.options["norm_eps"]) == ("symmetric", 1e-5)
+    torch.testing.assert_close(tensors["normalization.mean"], torch.tensor(IMAGENET_MEAN))
+    torch.testing.assert_close(tensors["normalization.std"], torch.tensor(IMAGENET_STD))
+    assert (card.backbone.padding, card.backbone.norm_eps) == ("symmetric", 1e-5)
 
 
-@torch.inference_mode()
 @pytest.mark.parametrize(("width", "depth"), [(1.1, 1.2), (1.2, 1.4)])
-def test_timms_deeper_networks_are_built_with_their_depth(width, depth, as_timm, train_norms, write):
-    network = train_norms(mobilenet_v2(3, width_mult=width, depth_mult=depth, fixed_ends=True, norm_eps=1e-5))
+def test_timms_deeper_networks_are_built_with_their_depth(width, depth, as_timm):
+    network = mobilenet_v2(3, width_mult=width, depth_mult=depth, fixed_ends=True, norm_eps=1e-5)
 
-    imported = load_model(write(as_timm(network)), mean=[0.5] * 3, std=[0.5] * 3).eval()
+    tensors, card = recognize_state_dict(as_timm(network))
 
-    names = ("width_mult", "depth_mult", "fixed_ends")
-    assert [imported.options[name] for name in names] == [width, depth, True]
-    assert torch.equal(
-        imported.backbone.stages["stage4"][-1].project.conv.weight,
-        network.backbone.stages["stage4"][-1].project.conv.weight,
-    )
+    assert card.backbone == network.backbone.config
+    assert tensors.keys() == network.state_dict().keys()
+    last = "backbone.stages.stage4.4.project.conv.weight"
+    assert torch.equal(tensors[last], network.state_dict()[last])
 
 
-def test_timms_configuration_says_size_and_crop(state_dicts, write):
-    said = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "input_size": [3, 160, 160], "crop_pct": 0.95}
+def test_timms_configuration_holds_size_and_crop(state_dicts, write):
+    stated = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.25], "input_size": [3, 160, 160], "crop_pct": 0.95}
 
-    options = read_weights(write(state_dicts["timm"], config={"pretrained_cfg": said})).card.options
+    tensors, card = read_weights(write(state_dicts["timm"], config={"pretrained_cfg": stated}))
 
-    assert (options["mean"], options["input_size"], options["crop_share"]) == ([0.5] * 3, 160, 0.95)
+    assert tensors["normalization.std"].tolist() == [0.5, 0.5, 0.25]
+    config = card.heads["classification"].config
+    assert (config["input_size"], config["crop_share"]) == (160, 0.95)
 
 
-@torch.inference_mode()
-def test_the_backbone_of_a_detector_starts_one_of_ours(detector_state_dict, write, reference):
+def test_a_normalization_of_nothing_is_refused(state_dicts, write):
+    config = {"pretrained_cfg": {"std": [0.5, 0.5, 0.0]}}
+
+    with pytest.raises(ValueError, match=r"weights\.pth .* std above 0, got .*0\.0"):
+        read_weights(write(state_dicts["timm"], config=config))
+
+
+def test_of_a_detector_the_backbone_is_read_and_no_head(detector_state_dict, write, reference):
     path = write({"state_dict": detector_state_dict})
-    network = ssdlite_mobilenet_v2(2, width_mult=0.35, input_size=64).eval()
 
-    report = load_backbone(network, path)
+    tensors, card = read_weights(path)
 
-    torch.testing.assert_close(network.backbone.stem.conv.weight, reference.features[0][0].weight)
-    assert report.new == f"{report.num_expected - report.num_loaded} tensors beside the backbone"
-    with pytest.raises(ValueError, match=r"weights\.pth holds the backbone alone: start a network"):
+    assert torch.equal(tensors["backbone.stem.conv.weight"], reference.features[0][0].weight)
+    assert card.backbone == BackboneConfig(width_mult=0.35, norm_eps=1e-3)
+    assert card.heads == {}
+    with pytest.raises(ValueError, match=r"weights\.pth holds a backbone alone: start a network"):
         load_model(path)
-    with pytest.raises(ValueError, match=r"weights\.pth holds the backbone alone: start a network"):
-        get_model("mobilenet_v2", pretrained=path)
 
 
-@torch.inference_mode()
-def test_a_segmenter_of_transformers_computes_the_same(as_huggingface, train_norms, write):
-    network = train_norms(deeplabv3_mobilenet_v2(4, width_mult=0.5, padding="tf_same", input_size=65, output_stride=8))
-    labels = {str(label): name for label, name in enumerate(("background", "cat", "dog", "owl"))}
+def test_a_segmenter_of_transformers_is_the_same_network(as_huggingface, write):
+    network = deeplabv3_mobilenet_v2(4, width_mult=0.5, padding="tf_same", input_size=65, output_stride=8)
+    names = ("background", "cat", "dog", "owl")
+    labels = {str(label): name for label, name in enumerate(names)}
     config = {"output_stride": 8, "image_size": 65, "depth_multiplier": 0.5, "id2label": labels}
 
-    imported = load_model(write(as_huggingface(network), ".safetensors", config=config)).eval()
+    tensors, card = read_weights(write(as_huggingface(network), ".safetensors", config=config))
 
-    images = torch.rand(1, 3, 65, 65)
-    assert imported.class_names == ("background", "cat", "dog", "owl")
-    assert imported.input_size == 65
-    torch.testing.assert_close(imported(images), network(images))
+    assert card.backbone == network.backbone.config
+    options = {"num_classes": 4, "input_size": 65, "output_stride": 8, "head_norm_eps": 1e-5}
+    assert card.heads == {"segmentation": HeadCard("segmentation", options, names)}
+    expected = network.state_dict()
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in tensors.items())
 
 
-def test_a_last_convolution_that_is_narrowed_too_is_found(as_timm, train_norms):
-    network = train_norms(mobilenet_v2(3, width_mult=0.5, scale_last=True))
+def test_a_last_convolution_that_is_narrowed_too_is_found(as_timm):
+    network = mobilenet_v2(3, width_mult=0.5, scale_last=True)
 
-    options = recognize_state_dict(as_timm(network)).card.options
+    backbone = recognize_state_dict(as_timm(network)).card.backbone
 
-    assert (options["width_mult"], options["scale_last"]) == (0.5, True)
+    assert (backbone.width_mult, backbone.scale_last) == (0.5, True)
     assert network.head.linear.in_features == 640
 
 
-def test_a_background_is_known_by_its_name_and_by_the_number_of_classes(state_dicts):
+@pytest.mark.parametrize(
+    ("num_classes", "names", "expected"),
+    [
+        (1001, (), "first"),
+        (1000, (), None),
+        (5, (), None),
+        (2, ("Background", "cat"), "first"),
+        (2, ("cat", "background"), "last"),
+        (2, ("cat", "dog"), None),
+        (1001, ("background",), "first"),
+    ],
+)
+def test_a_background_is_known_by_its_name_or_by_the_count(num_classes, names, expected):
+    assert background_option(num_classes, names) == {"background": expected}
+
+
+def test_transformers_configuration_holds_names_background_and_crop(state_dicts):
     names = ("background", "a", "b", "c", "d")
     config = CONFIG | {"id2label": {str(label): name for label, name in enumerate(names)}}
 
-    card = recognize_state_dict(state_dicts["huggingface"], config).card
+    head = recognize_state_dict(state_dicts["huggingface"], config).card.heads["classification"]
 
-    assert (card.class_names, card.options["background"]) == (names, "first")
-    assert recognize_state_dict(state_dicts["huggingface"], CONFIG).card.options["background"] is None
-
-
-def test_the_crop_of_transformers_is_32_pixels_inside_the_short_side(state_dicts):
-    options = recognize_state_dict(state_dicts["huggingface"], CONFIG).card.options
-
-    assert options["crop_share"] == 96 / 128
+    assert head.class_names == names
+    assert head.config == {
+        "num_classes": 5,
+        "input_size": 96,
+        "output_stride": 32,
+        "background": "first",
+        "crop_share": 96 / 128,
+    }
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("stated", "message"),
     [
         ({"first_layer_is_expansion": False}, "expected first_layer_is_expansion True in its config.json, found False"),
         ({"hidden_act": "relu"}, "expected hidden_act relu6 in its config.json, found relu"),
@@ -212,9 +238,9 @@ def test_the_crop_of_transformers_is_32_pixels_inside_the_short_side(state_dicts
         ({"layer_norm_eps": "small"}, "could not convert string to float"),
     ],
 )
-def test_a_configuration_that_is_not_understood_is_refused(said, message, state_dicts, write):
+def test_a_configuration_that_is_not_understood_is_refused(stated, message, state_dicts, write):
     with pytest.raises(ValueError, match=message):
-        read_weights(write(state_dicts["huggingface"], config=CONFIG | said))
+        read_weights(write(state_dicts["huggingface"], config=CONFIG | stated))
 
 
 def test_transformers_tensors_without_their_configuration_are_refused(state_dicts, write):

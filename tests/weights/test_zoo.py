@@ -1,4 +1,4 @@
-"""Published weights, served by this machine in their publishers' form."""
+"""Published weights, served by this machine as their publishers write them."""
 
 import hashlib
 import io
@@ -12,22 +12,15 @@ from torchvision.models.mobilenetv2 import MobileNet_V2_Weights
 
 from mobilevision.complexity import measure
 from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.models import find_model, get_model, list_models
+from mobilevision.models import TASKS, build_network, get_model, list_models
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.file import load_backbone, load_network, locate_weights, read_weights
+from mobilevision.weights.file import locate_weights, read_weights
 from mobilevision.weights.zoo import COCO_NAMES, IMAGENET_NAMES, VOC_NAMES, ZOO, ZooEntry, fetch_entry
 
 
-@pytest.fixture(autouse=True)
-def hub(tmp_path, monkeypatch) -> Path:
-    """The folder that torch.hub keeps its files in."""
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    return tmp_path / "hub/checkpoints"
-
-
 @pytest.fixture
-def publish(server, monkeypatch):
-    """Put tensors on the server and give the entry that says so."""
+def publish(server, hub, monkeypatch):
+    """Put tensors on the server and return their entry."""
 
     def publish(tensors, *, hashed: bool = True, name: str = "tiny") -> ZooEntry:
         buffer = io.BytesIO()
@@ -37,9 +30,9 @@ def publish(server, monkeypatch):
         server.files[f"{name}{ending}.pth"] = body
         entry = ZooEntry(
             name=name,
-            model="mobilenet_v2",
+            task="classification",
             url=f"{server.url}/{name}{ending}.pth",
-            options={"input_size": 64, "crop_share": 0.9},
+            config={"input_size": 64, "crop_share": 0.9},
             class_names=("a", "b", "c", "d", "e"),
             parameters=1,
             multiply_adds=1,
@@ -59,7 +52,8 @@ def test_a_network_is_built_from_the_name_of_its_weights(publish, state_dicts, h
     network = get_model("mobilenet_v2", pretrained="tiny")
 
     assert torch.equal(network.head.linear.weight, state_dicts["torchvision"]["classifier.1.weight"])
-    assert (network.class_names, network.input_size, network.crop_share) == (("a", "b", "c", "d", "e"), 64, 0.9)
+    assert network.head.class_names == ("a", "b", "c", "d", "e")
+    assert (network.head.config.input_size, network.head.config.crop_share) == (64, 0.9)
     assert [path.name for path in hub.iterdir()] == [entry.file_name]
 
 
@@ -70,7 +64,7 @@ def test_what_is_there_is_not_fetched_again(publish, state_dicts, server):
     assert len(server.asked) == 1
 
 
-def test_the_card_says_address_licence_and_figure(publish, state_dicts):
+def test_the_card_holds_address_licence_and_figure(publish, state_dicts):
     entry = publish(state_dicts["torchvision"])
 
     provenance = read_weights("tiny").card.provenance
@@ -86,11 +80,11 @@ def test_an_interrupted_download_resumes(publish, state_dicts, server):
 
     with pytest.raises(OSError, match="try again to go on from there"):
         fetch_entry(entry)
-    assert read_weights("tiny").card.model == "mobilenet_v2"
+    assert read_weights("tiny").card.tasks == "classification"
     assert [first for _, first in server.asked] == [0, 100_000]
 
 
-def test_another_hash_than_the_name_says_is_refused_and_nothing_kept(publish, state_dicts, server, hub):
+def test_another_hash_than_the_one_in_the_name_is_refused_and_nothing_kept(publish, state_dicts, server, hub):
     entry = publish(state_dicts["torchvision"])
     server.files[entry.file_name] = b"something else"
 
@@ -119,13 +113,15 @@ def test_without_a_hash_in_the_name_the_first_one_is_recorded_and_asked_for_agai
     assert not path.exists()
 
 
-def test_a_file_of_another_class_count_than_the_entry_says_is_refused(publish, state_dicts):
+def test_a_file_of_another_class_count_is_refused(publish, state_dicts):
     tensors = state_dicts["torchvision"]
     for name in ("classifier.1.weight", "classifier.1.bias"):
         tensors[name] = tensors[name][:3]
     publish(tensors)
 
-    with pytest.raises(ValueError, match="tiny must be mobilenet_v2 of 5 classes, its file holds mobilenet_v2 of 3"):
+    with pytest.raises(
+        ValueError, match=r"tiny must be for classification of 5 .*, its file is for classification of 3"
+    ):
         read_weights("tiny")
 
 
@@ -138,33 +134,21 @@ def test_a_file_of_that_name_goes_first(publish, state_dicts, tmp_path, monkeypa
         read_weights("tiny")
 
 
-def test_published_weights_load_whole_and_start_a_backbone(publish, state_dicts):
-    publish(state_dicts["torchvision"])
-    entry = get_model("mobilenet_v2", pretrained="tiny")
-    classifier = get_model("mobilenet_v2", width_mult=0.35, num_classes=5, norm_eps=1e-5)
-    detector = ssdlite_mobilenet_v2(2, width_mult=0.35, norm_eps=1e-5, input_size=64)
-
-    load_network(classifier, Path("tiny"))
-    load_backbone(detector, Path("tiny"))
-
-    for network in (classifier, detector):
-        assert torch.equal(network.backbone.stem.conv.weight, entry.backbone.stem.conv.weight)
-
-
 def test_the_detector_of_90_numbers_becomes_one_of_cocos_80_classes():
     network = ssdlite_mobilenet_v2(90, preset="tf300", width_mult=0.35)
     for number, predictor in enumerate(network.head.class_predictors):
-        # Every row says which of an anchor's 91 numbers it is.
+        # Every row holds which of an anchor's 91 numbers it is.
         bias = torch.arange(91.0).repeat(predictor.pointwise.out_channels // 91)
         predictor.pointwise.bias = nn.Parameter(bias + 1000 * number)
 
     weights = ZOO["ssdlite_mobilenet_v2_coco"].describe(Weights(network.state_dict(), WeightsCard.of(network)))
+    smaller = build_network(weights, "a test")
 
-    bias = weights.tensors["head.class_predictors.1.pointwise.bias"].reshape(6, 81) - 1000
+    bias = smaller.head.class_predictors[1].pointwise.bias.reshape(6, 81) - 1000
     assert (bias == bias[0]).all()
     assert bias[0][:14].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14]
     assert bias[0][-1] == 90
-    assert (weights.card.options["num_classes"], weights.card.class_names) == (80, COCO_NAMES)
+    assert (smaller.head.num_classes, smaller.head.class_names) == (80, COCO_NAMES)
 
 
 def test_names_are_in_the_order_of_their_classes():
@@ -176,17 +160,17 @@ def test_names_are_in_the_order_of_their_classes():
 def test_every_publisher_is_there_with_as_many_networks_as_it_has():
     entries = list_models(pretrained=True)
 
-    assert Counter(entry.source.split(",")[0] + entry.model for entry in entries) == {
-        "torchvisionmobilenet_v2": 2,
-        "tensorflow/modelsmobilenet_v2": 22,
-        "tensorflow/modelsssdlite_mobilenet_v2": 1,
-        "tensorflow/modelsdeeplabv3_mobilenet_v2": 4,
+    assert Counter((entry.source.split(",")[0], entry.task) for entry in entries) == {
+        ("torchvision", "classification"): 2,
+        ("tensorflow/models", "classification"): 22,
+        ("tensorflow/models", "detection"): 1,
+        ("tensorflow/models", "segmentation"): 4,
     }
     assert len({entry.url for entry in entries}) == len(entries)
     assert not set(ZOO) & set(list_models())
 
 
-def test_torchvisions_entries_say_what_torchvision_says():
+def test_torchvisions_entries_are_what_torchvision_documents():
     for weights, version in zip(MobileNet_V2_Weights, ("v1", "v2"), strict=True):
         entry = ZOO[f"mobilenet_v2_torchvision_{version}"]
         accuracy = weights.meta["_metrics"]["ImageNet-1K"]
@@ -195,15 +179,15 @@ def test_torchvisions_entries_say_what_torchvision_says():
         assert entry.parameters == weights.meta["num_params"]
         assert entry.class_names == tuple(weights.meta["categories"])
         transform = weights.transforms()
-        assert entry.options["crop_share"] == transform.crop_size[0] / transform.resize_size[0]
+        assert entry.config["crop_share"] == transform.crop_size[0] / transform.resize_size[0]
 
 
 BUILT = {
     "mobilenet_v2_torchvision_v1": {},
-    "mobilenet_v2_1.4_224": {},
-    "mobilenet_v2_0.75_160": {},
-    "mobilenet_v2_0.35_96": {},
-    "ssdlite_mobilenet_v2_coco": {},
+    "mobilenet_v2_1.4_224": {"width_mult": 1.4},
+    "mobilenet_v2_0.75_160": {"width_mult": 0.75},
+    "mobilenet_v2_0.35_96": {"width_mult": 0.35},
+    "ssdlite_mobilenet_v2_coco": {"preset": "tf300"},
     "deeplabv3_mnv2_pascal_train_aug": {},
     "deeplabv3_mnv2_dm05_pascal_trainval": {"width_mult": 0.5, "round_to": 1},
 }
@@ -212,7 +196,9 @@ BUILT = {
 @pytest.mark.parametrize("name", BUILT)
 def test_counts_are_those_of_the_network_that_is_built(name):
     entry = ZOO[name]
+    (model,) = (model for model, task in TASKS.items() if task == entry.task)
+    options = {**BUILT[name], **entry.config}
 
-    complexity = measure(find_model(entry.model)(len(entry.class_names), **{**entry.options, **BUILT[name]}))
+    complexity = measure(get_model(model, num_classes=len(entry.class_names), **options))
 
     assert (complexity.parameters, complexity.multiply_adds) == (entry.parameters, entry.multiply_adds)

@@ -1,1 +1,1 @@
-"""TensorFlow's files: two containers, one graph of layers, and the networks that are recognised in it."""
+"""TensorFlow's files: two containers, one graph of layers, and the networks that are recognized in it."""

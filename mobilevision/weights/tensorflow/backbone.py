@@ -1,11 +1,14 @@
-"""Find a MobileNetV2 in a graph, and its options."""
+"""The MobileNetV2 in a graph."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.convolution import Padding
+from mobilevision.backbone.mobilenet_v2 import BackboneConfig
 from mobilevision.backbone.stages import OUTPUT_STRIDES, STAGES, BlockPlan, plan_strides
-from mobilevision.weights.tensorflow.convolution import filters_of, norm_eps
+from mobilevision.weights.card import Weights, WeightsCard
+from mobilevision.weights.tensorflow.convolution import conv_norm_tensors, filters_of, norm_eps
 from mobilevision.weights.tensorflow.layers import Layer, LayerGraph
 
 
@@ -14,11 +17,11 @@ class FoundBackbone(NamedTuple):
 
     Attributes:
         pixels: The map that the first convolution reads.
-        layers: Its convolutions, by what a network with a ``backbone`` calls them.
+        layers: Its convolutions, by their names in a network.
         channels: Of the stem and the seven stages.
         output_stride: 8, 16 or 32.
         padding: Of its strided convolutions.
-        norm_eps: Of its normalisation.
+        norm_eps: Of its normalization.
         expansion: The map that SSDLite reads first.
         filtered: The convolution that reads it inside its block.
         end: The last block's map.
@@ -34,12 +37,26 @@ class FoundBackbone(NamedTuple):
     filtered: Layer
     end: str
 
+    def make_weights(self, size: BackboneConfig, last: Layer | None = None) -> Weights:
+        """Return its weights, without heads and without the normalization of the pixels.
+
+        Args:
+            size: The config of a backbone with its channels.
+            last: The convolution behind the last block, if there is one.
+
+        Raises:
+            ValueError: A layer has more or fewer filters than values for them.
+        """
+        layers = self.layers if last is None else {**self.layers, "backbone.last": last}
+        config = replace(size, padding=self.padding, norm_eps=self.norm_eps)
+        return Weights(conv_norm_tensors(layers, self.norm_eps), WeightsCard(config))
+
 
 def find_backbone(graph: LayerGraph) -> FoundBackbone:
-    """Follow Table 2 through a graph, from the convolution that reads the pixels to the last block.
+    """Find the blocks of Table 2 in a graph, from the convolution that reads the pixels to the last block.
 
     Raises:
-        ValueError: The graph is not a MobileNetV2; the message says where it departs from one.
+        ValueError: The graph is not a MobileNetV2; the message names where it departs from one.
     """
     stem = _find_stem(graph)
     walk = {"stem": stem}
@@ -68,7 +85,7 @@ def find_backbone(graph: LayerGraph) -> FoundBackbone:
 def _find_stem(graph: LayerGraph) -> Layer:
     stems = [layer for layer in graph.layers if layer.filters and layer.filters.weight.shape[1:] == (3, 3, 3)]
     if len(stems) != 1:
-        raise ValueError(f"expected one 3x3 convolution on three colours, found {len(stems)}")
+        raise ValueError(f"expected one 3x3 convolution on three colors, found {len(stems)}")
     filters = filters_of(stems[0])
     if filters.stride != 2 or filters.activation != "relu6":
         raise ValueError(
@@ -86,7 +103,7 @@ def _find_block(graph: LayerGraph, source: str, *, expanded: bool) -> dict[str, 
         for project in graph.convolutions(depthwise.output, activation="linear")
     ]
     if len(found) > 1:
-        # Predictors read a map with the same two convolutions, but what they give is read by no third one.
+        # Predictors read a map with the same two convolutions, but their outputs are read by no third one.
         found = [
             (depthwise, project)
             for depthwise, project in found

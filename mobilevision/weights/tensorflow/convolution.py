@@ -1,4 +1,4 @@
-"""A convolution of a foreign graph as the tensors of ours."""
+"""Tensors of the convolutions in a graph."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,68 +9,66 @@ from torch import Tensor
 from mobilevision.weights.tensorflow.layers import Array, Filters, Layer, QuantizedArray
 
 DEFAULT_EPS = 1e-3
-"""Of the backbone's normalisation, where it was folded away and none is left to keep."""
+"""Of the backbone's normalization, where it was folded away and none is left to keep."""
 
 
 def filters_of(layer: Layer) -> Filters:
-    """Give the filters of a layer that is known to be a convolution."""
+    """Return the filters of a layer that is known to be a convolution."""
     assert layer.filters is not None
     return layer.filters
 
 
 def norm_eps(layers: Iterable[Layer], default: float = DEFAULT_EPS) -> float:
-    """Give the epsilon of the layers' normalisations, ``default`` where they were folded away."""
+    """Return the epsilon of the layers' normalizations, ``default`` where they were folded away."""
     norms = [filters_of(layer).norm for layer in layers]
     return min((round(norm.eps, 9) for norm in norms if norm), default=default)
 
 
-def conv_norm_tensors(name: str, layer: Layer, eps: float) -> dict[str, Tensor]:
-    """Give the tensors of a ``ConvNorm`` that computes what a layer does.
+def conv_norm_tensors(layers: Mapping[str, Layer], eps: float) -> dict[str, Tensor]:
+    """Return the tensors of ``ConvNorm`` modules that compute what layers do.
 
     Args:
-        name: Before the tensors' own names.
-        layer: A convolution with normalisation, or with what is left of it: a bias.
-        eps: Of the normalisation that will be built. Another one in the file is made good for in the variance.
+        layers: Convolutions with normalization, or with what is left of it: a bias. By the names of the modules.
+        eps: Of the normalization that will be built. Where the file has another, the variance makes up for it.
 
     Raises:
-        ValueError: There are more or fewer filters than values for them.
+        ValueError: A layer has more or fewer filters than values for them.
     """
-    filters = filters_of(layer)
-    if filters.norm:
-        gamma, beta, mean, variance, file_eps = filters.norm
-        variance = variance + np.float32(file_eps - eps)
-    else:
-        gamma, mean = np.ones(len(filters.weight)), np.zeros(len(filters.weight))
-        beta, variance = mean if filters.bias is None else filters.bias, gamma - eps
-    return {
-        f"{name}.conv.weight": _tensor(filters.weight),
-        f"{name}.norm.weight": _vector(layer, gamma),
-        f"{name}.norm.bias": _vector(layer, beta),
-        f"{name}.norm.running_mean": _vector(layer, mean),
-        f"{name}.norm.running_var": _vector(layer, variance),
-        f"{name}.norm.num_batches_tracked": torch.tensor(0),
-    }
-
-
-def network_tensors(layers: Mapping[str, Layer], eps: float) -> dict[str, Tensor]:
-    """Give the tensors of several layers, by their names, see :func:`conv_norm_tensors`."""
     tensors: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        tensors |= conv_norm_tensors(name, layer, eps)
+        filters = filters_of(layer)
+        if filters.norm:
+            gamma, beta, mean, variance, file_eps = filters.norm
+            variance = variance + np.float32(file_eps - eps)
+        else:
+            gamma, mean = np.ones(len(filters.weight)), np.zeros(len(filters.weight))
+            beta, variance = mean if filters.bias is None else filters.bias, gamma - eps
+        tensors |= {
+            f"{name}.conv.weight": _tensor(filters.weight),
+            f"{name}.norm.weight": _vector(layer, gamma),
+            f"{name}.norm.bias": _vector(layer, beta),
+            f"{name}.norm.running_mean": _vector(layer, mean),
+            f"{name}.norm.running_var": _vector(layer, variance),
+            f"{name}.norm.num_batches_tracked": torch.tensor(0),
+        }
     return tensors
 
 
-def linear_tensors(layer: Layer) -> tuple[Tensor, Tensor]:
-    """Give weight and bias of a layer that predicts.
+def linear_tensors(name: str, layer: Layer) -> dict[str, Tensor]:
+    """Return weight and bias of a layer that predicts.
+
+    Args:
+        name: In front of the tensors' own names.
+        layer: A convolution without normalization.
 
     Raises:
-        ValueError: It is normalised, which a layer that predicts is not, or has another number of filters than biases.
+        ValueError: It is normalized, or has another number of filters than biases.
     """
     filters = filters_of(layer)
     if filters.norm:
-        raise ValueError(f"expected a bias behind {layer.name}, found a normalisation")
+        raise ValueError(f"expected a bias behind {layer.name}, found a normalization")
     bias = np.zeros(len(filters.weight)) if filters.bias is None else filters.bias
-    return _tensor(filters.weight), _vector(layer, bias)
+    return {f"{name}.weight": _tensor(filters.weight), f"{name}.bias": _vector(layer, bias)}
 
 
 def _vector(layer: Layer, values: Array) -> Tensor:

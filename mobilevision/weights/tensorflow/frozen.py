@@ -1,10 +1,10 @@
-"""Read a frozen TensorFlow graph as a graph of layers."""
+"""Frozen TensorFlow graphs as graphs of layers."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.convolution import Padding
 from mobilevision.weights.tensorflow.graphdef import Node, parse_graph, read_tensor
 from mobilevision.weights.tensorflow.layers import (
     Activation,
@@ -19,7 +19,7 @@ from mobilevision.weights.tensorflow.layers import (
 ALIASES = frozenset(
     {"BatchToSpaceND", "Cast", "CheckNumerics", "ExpandDims", "Identity", "Reshape", "SpaceToBatchND", "Squeeze"}
 )
-"""What gives its first input's numbers in another type or shape."""
+"""Operations that return their first input's numbers in another type or shape."""
 
 CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
@@ -50,12 +50,12 @@ def read_frozen_graph(data: bytes) -> LayerGraph:
     """
     nodes = parse_graph(data)
     try:
-        return _Reader(nodes).read()
+        return _GraphReader(nodes).read()
     except (KeyError, IndexError) as error:
         raise ValueError(f"the graph is damaged: it lacks {error}") from error
 
 
-class _Reader:
+class _GraphReader:
     def __init__(self, nodes: list[Node]) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._origins: dict[str, str] = {}
@@ -79,7 +79,7 @@ class _Reader:
         return LayerGraph(layers.values())
 
     def _chain(self, node: Node) -> list[Node]:
-        """List a convolution and what follows it alone: normalisation or bias, then an activation."""
+        """Return a convolution and what follows it alone: normalization or bias, then an activation."""
         chain = [node]
         while len(readers := self._readers.get(chain[-1].name, [])) == 1:
             follower = readers[0]
@@ -170,7 +170,7 @@ class _Reader:
         return [self._origin(name) for name in node.inputs if not name.startswith("^") and not self._is_constant(name)]
 
     def _entry(self, node: Node) -> Node:
-        """Give the node whose output a node reads first, past those that do nothing."""
+        """Return the node whose output a node reads first, past those that do nothing."""
         source = self._node(node.inputs[0])
         for _ in self._nodes:
             if source.op != "Identity":
@@ -179,7 +179,7 @@ class _Reader:
         return source
 
     def _origin(self, name: str) -> str:
-        """Give the node that computes what an input carries."""
+        """Return the name of the node that computes an input."""
         if name not in self._origins:
             node = self._node(name)
             for _ in self._nodes:
@@ -202,13 +202,13 @@ class _Reader:
         node = self._nodes[self._origin(name)]
         if node.op != "Const":
             raise ValueError(
-                f"expected {name} to be constant, found {node.op}: is the graph frozen, without quantisation?"
+                f"expected {name} to be constant, found {node.op}: is the graph frozen, without quantization?"
             )
         return read_tensor(node.attributes["value"].tensor)
 
 
 def _middle(node: Node, key: str) -> int:
-    """Give the value for the height in an attribute that has one for each of batch, height, width and channels."""
+    """Return the height's value of an attribute that has one for each of batch, height, width and channels."""
     values = list(node.attributes[key].list.i) if key in node.attributes else [1, 1, 1, 1]
     if len(values) != 4 or values[1] != values[2]:
         raise ValueError(f"expected the same {key} in height and width of {node.name}, found {values}")

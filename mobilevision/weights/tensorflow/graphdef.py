@@ -1,4 +1,4 @@
-"""The messages of a frozen graph, as far as its structure and constants go.
+"""The messages of a frozen graph: its structure and its constants.
 
 No light package carries TensorFlow's own descriptors without taking over Lightning's default logger, so the few fields
 that are read are declared here and protobuf does the rest. It passes over all others.
@@ -105,7 +105,7 @@ def parse_graph(data: bytes) -> list[Node]:
 
 
 def read_tensor(tensor: Any) -> np.ndarray:
-    """Turn a stored ``TensorProto`` into an array: float32, or the integers that it holds.
+    """Read a stored ``TensorProto`` as an array: float32, or the integers that it holds.
 
     Raises:
         ValueError: Its type is not understood, or its shape does not go with its values.
@@ -129,7 +129,7 @@ def read_tensor(tensor: Any) -> np.ndarray:
 
 @cache
 def message_class(name: str) -> Any:
-    """Give the class of a message of :data:`SCHEMA`."""
+    """Return the class of a message of :data:`SCHEMA`."""
     types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="mobilevision_graphdef.proto", package="mobilevision", syntax="proto3"

@@ -1,4 +1,4 @@
-"""A foreign graph, reduced to layers that read and write named maps."""
+"""Graphs of layers that read and write named maps, whatever file they come from."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -7,17 +7,17 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from jaxtyping import Float32
 
-from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.convolution import Padding
 
 Activation = Literal["linear", "relu", "relu6"]
 Array = Float32[np.ndarray, "..."]
 
 
 def explicit_padding(pads: list[list[int]]) -> Padding:
-    """Say which convention pads a 3x3 convolution like this.
+    """Return the convention that pads a 3x3 convolution like this.
 
     Args:
-        pads: Before and after each of batch, height, width and channels; nothing where nothing is padded.
+        pads: Before and after each of batch, height, width and channels; empty where nothing is padded.
 
     Raises:
         ValueError: Neither does.
@@ -32,12 +32,12 @@ def explicit_padding(pads: list[list[int]]) -> Padding:
 class QuantizedArray:
     """Integers as a file stores them, which stand for ``(integer - zero_point) * scale``.
 
-    They take four times their memory as floats, and are made floats when a network is known to be right.
+    As floats they take four times the memory: they are dequantized when a network is known to be right.
 
     Args:
         integers: Views of the file will do.
         scale: One number, or one along each index of an axis; of as many dimensions as the integers.
-        zero_point: Likewise.
+        zero_point: One number, or one along each index of the same axis; of as many dimensions as the integers.
     """
 
     def __init__(self, integers: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> None:
@@ -54,15 +54,15 @@ class QuantizedArray:
         return len(self.integers)
 
     def __getitem__(self, key: Any) -> Self:
-        """Index it, by whole axes and new ones only."""
+        """Index by whole axes and new ones only."""
         return type(self)(self.integers[key], self.scale[key], self.zero_point[key])
 
     def transpose(self, axes: Sequence[int]) -> Self:
-        """Put the dimensions into another order."""
+        """Return it with the dimensions in another order."""
         return type(self)(self.integers.transpose(axes), self.scale.transpose(axes), self.zero_point.transpose(axes))
 
     def dequantize(self, out: Array | None = None) -> Array:
-        """Give the numbers that the integers stand for, in ``out`` or else in memory of their own."""
+        """Return the numbers that the integers stand for, in ``out`` or else in memory of their own."""
         values: Array = np.empty(self.shape, np.float32) if out is None else out
         np.subtract(self.integers, self.zero_point, out=values, dtype=np.float32)
         values *= self.scale
@@ -70,12 +70,12 @@ class QuantizedArray:
 
 
 def to_floats(values: np.ndarray | QuantizedArray) -> np.ndarray:
-    """Give the numbers that quantised values stand for, and others as they are."""
+    """Return the numbers that quantized values stand for, and others as they are."""
     return values.dequantize() if isinstance(values, QuantizedArray) else values
 
 
 class Norm(NamedTuple):
-    """Batch normalisation that was not folded into the filters."""
+    """Batch normalization that was not folded into the filters."""
 
     gamma: Array
     beta: Array
@@ -85,20 +85,20 @@ class Norm(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """A convolution, with the normalisation, bias and activation that follow it."""
+    """A convolution, with the normalization, bias and activation that follow it."""
 
     weight: Float32[np.ndarray, "D C k k"] | QuantizedArray
     depthwise: bool
     stride: int = 1
     dilation: int = 1
     padding: Padding | None = None
-    """Nothing where the kernel needs none."""
+    """None where the kernel needs none."""
     bias: Array | None = None
     norm: Norm | None = None
     activation: Activation = "linear"
 
     def describe(self) -> str:
-        """Say in a few words what it is."""
+        """Describe it for a message, in a few words."""
         kernel = f"{self.weight.shape[2]}x{self.weight.shape[3]}"
         ending = "" if self.activation == "linear" else f" with {self.activation}"
         return f"a {kernel} {'depthwise ' if self.depthwise else ''}convolution{ending}"
@@ -111,12 +111,12 @@ class Layer(NamedTuple):
         kind: ``input``, ``convolution``, ``add``, ``subtract``, ``multiply``, ``divide``, ``concat``, ``pool`` (the
             mean of the whole map), ``pad``, ``resize`` (with aligned corners), ``sigmoid`` or ``softmax``; the file's
             own word for any other.
-        name: What its file calls it.
+        name: In its file.
         sources: The maps it reads, constants left out.
         output: The map it writes.
         filters: Of a convolution.
-        constant: What an arithmetic layer of one source adds, subtracts, multiplies or divides by; height and width of
-            the ``input``, or of what is resized to.
+        constant: The operand of an arithmetic layer of one source; height and width of the ``input``, or of the size
+            that is resized to.
     """
 
     kind: str
@@ -127,12 +127,12 @@ class Layer(NamedTuple):
     constant: np.ndarray | None = None
 
     def describe(self) -> str:
-        """Say in a few words what it is."""
+        """Describe it for a message, in a few words."""
         return self.filters.describe() if self.filters else self.kind
 
 
 class LayerGraph:
-    """The layers of a file, and who reads what.
+    """The layers of a file, by the maps that they read and write.
 
     Args:
         layers: In any order.
@@ -147,17 +147,17 @@ class LayerGraph:
                 self._readers.setdefault(source, []).append(layer)
 
     def readers(self, output: str) -> list[Layer]:
-        """List the layers that read a map."""
+        """Return the layers that read a map."""
         return self._readers.get(output, [])
 
     def writer(self, output: str) -> Layer | None:
-        """Give the layer that writes a map, if one does."""
+        """Return the layer that writes a map, if one does."""
         return self._writers.get(output)
 
     def convolutions(
         self, source: str, kernel_size: int = 1, *, depthwise: bool = False, activation: Activation = "relu6"
     ) -> list[Layer]:
-        """List the convolutions of this form that read a map."""
+        """Return the convolutions of this form that read a map."""
         return [
             layer
             for layer in self.readers(source)
@@ -170,7 +170,7 @@ class LayerGraph:
     def convolution(
         self, source: str, kernel_size: int = 1, *, depthwise: bool = False, activation: Activation = "relu6"
     ) -> Layer:
-        """Give the only convolution of this form that reads a map.
+        """Return the only convolution of this form that reads a map.
 
         Raises:
             ValueError: There is none, or more than one.
@@ -182,7 +182,7 @@ class LayerGraph:
         return found[0]
 
     def only(self, source: str, kind: str) -> Layer:
-        """Give the only layer of a kind that reads a map.
+        """Return the only layer of a kind that reads a map.
 
         Raises:
             ValueError: There is none, or more than one.
@@ -193,12 +193,12 @@ class LayerGraph:
         return found[0]
 
     def leads_to(self, output: str, kinds: Collection[str]) -> str | None:
-        """Give the first of ``kinds`` that anything computed from a map goes through."""
+        """Return the first of ``kinds`` that anything computed from a map goes through."""
         downstream = _reached(self.readers(output), lambda layer: self.readers(layer.output))
         return next((layer.kind for layer in downstream if layer.kind in kinds), None)
 
     def upstream(self, output: str) -> Iterator[Layer]:
-        """Go through the layers that a map is computed from, the nearest first."""
+        """Yield the layers that a map is computed from, the nearest first."""
 
         def writers(outputs: Iterable[str]) -> list[Layer]:
             return [self._writers[name] for name in outputs if name in self._writers]
@@ -206,12 +206,12 @@ class LayerGraph:
         return _reached(writers([output]), lambda layer: writers(layer.sources))
 
     def name(self, output: str) -> str:
-        """Give the name of the layer that writes a map, for messages."""
+        """Return the name of the layer that writes a map, for messages."""
         layer = self.writer(output)
         return layer.name if layer else "the input"
 
     def list_after(self, output: str) -> str:
-        """Say what reads a map, for messages."""
+        """List the readers of a map, for messages."""
         return ", ".join(sorted({layer.describe() for layer in self.readers(output)})) or "the end of the graph"
 
 

@@ -1,11 +1,11 @@
-"""Read a .tflite file as a graph of layers."""
+""".tflite files as graphs of layers."""
 
 import struct
 from typing import Any
 
 import numpy as np
 
-from mobilevision.backbone.padding import Padding
+from mobilevision.backbone.convolution import Padding
 from mobilevision.weights.tensorflow.layers import (
     Activation,
     Array,
@@ -24,7 +24,7 @@ except ModuleNotFoundError:
     tflite = None
 
 ACTIVATIONS: dict[int, Activation] = {0: "linear", 1: "relu", 3: "relu6"}
-"""By the number that the schema gives them."""
+"""By their number in the schema."""
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
@@ -40,7 +40,7 @@ KINDS = {
 }
 
 ALIASES = frozenset({"DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BATCH_TO_SPACE_ND"})
-"""What gives the same numbers in another type or shape."""
+"""Operations that return the same numbers in another type or shape."""
 
 
 def read_tflite(data: bytes) -> LayerGraph:
@@ -50,12 +50,12 @@ def read_tflite(data: bytes) -> LayerGraph:
         ValueError: The extra that reads it is not installed, or the file is damaged or not understood.
     """
     try:
-        return _Reader(TFLiteFile(data)).read()
+        return _TFLiteReader(TFLiteFile(data)).read()
     except (struct.error, IndexError, TypeError, OverflowError) as error:
         raise ValueError("the file is damaged or cut off") from error
 
 
-class _Reader:
+class _TFLiteReader:
     def __init__(self, file: TFLiteFile) -> None:
         self._file = file
         self._same: dict[int, int] = {}
@@ -69,7 +69,7 @@ class _Reader:
         return LayerGraph(layers)
 
     def _read_input(self, index: int) -> list[Layer]:
-        """Say as layers what the input's quantisation makes of pixels from 0 to 255."""
+        """Return layers that do to pixels from 0 to 255 what the input's quantization does."""
         sides = np.array(self._file.shape(index)[1:3])
         quantization = self._file.quantization(index)
         if quantization is None:
@@ -171,10 +171,10 @@ class _Reader:
 
     def _parameters(self, index: int, num_dimensions: int) -> Array | QuantizedArray:
         values = self._stored(index)
-        found = "quantised values" if isinstance(values, QuantizedArray) else str(values.dtype)
-        if len(values.shape) != num_dimensions or found not in ("quantised values", "float32"):
+        found = "quantized values" if isinstance(values, QuantizedArray) else str(values.dtype)
+        if len(values.shape) != num_dimensions or found not in ("quantized values", "float32"):
             raise ValueError(
-                f"expected {self._file.name(index)} to be floats, or quantised, of {num_dimensions} dimensions, "
+                f"expected {self._file.name(index)} to be floats, or quantized, of {num_dimensions} dimensions, "
                 f"found {found} of {len(values.shape)}"
             )
         return values

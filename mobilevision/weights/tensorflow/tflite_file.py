@@ -1,4 +1,4 @@
-"""What a .tflite file stores: operators, and tensors."""
+"""The operators and tensors that a .tflite file stores."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ DTYPES: dict[int, type[np.generic]] = {
     7: np.int16,
     9: np.int8,
 }
-"""By the number that the schema gives them."""
+"""By their number in the schema."""
 
 
 class Quantization(NamedTuple):
@@ -35,16 +35,20 @@ class Quantization(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operation, by the schema's own words."""
+    """One operation, in the words of the schema."""
 
     kind: str
     inputs: list[int]
     output: int
     stored_options: Any
-    """A flatbuffers table, or nothing."""
+    """A flatbuffers table, or None."""
 
     def read_options(self, reader: Any) -> Any:
-        """Read the options with an object of their own class."""
+        """Read the options with an object of their own class.
+
+        Raises:
+            ValueError: They are missing.
+        """
         if self.stored_options is None:
             raise ValueError(f"a {self.kind} has lost its options")
         reader.Init(self.stored_options.Bytes, self.stored_options.Pos)
@@ -74,7 +78,7 @@ class TFLiteFile:
         self._constants: dict[int, np.ndarray | QuantizedArray | None] = {}
 
     def operators(self) -> list[Operator]:
-        """List the operators in the order in which they run."""
+        """Return the operators in the order in which they run."""
         self._check_count(self._graph.OperatorsLength())
         return [self._operator(self._graph.Operators(index)) for index in range(self._graph.OperatorsLength())]
 
@@ -84,33 +88,41 @@ class TFLiteFile:
         return int(self._graph.Inputs(0))
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """Give the shape of a tensor."""
+        """Return the shape of a tensor."""
         tensor = self._tensor(index)
         self._check_count(tensor.ShapeLength())
         return tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
 
     def name(self, index: int) -> str:
-        """Give the name of a tensor; converters join the names of all that they merged, of which this is the first."""
+        """Return the name of a tensor: the first where a converter joined the names of all that it merged."""
         return (self._tensor(index).Name() or b"?").decode(errors="replace").split(";")[0]
 
     def dtype(self, index: int) -> type[np.generic]:
-        """Give the type in which a tensor is stored."""
+        """Return the type in which a tensor is stored.
+
+        Raises:
+            ValueError: It is not understood.
+        """
         number = self._tensor(index).Type()
         if number not in DTYPES:
             raise ValueError(f"{self.name(index)} has a type that is not understood: number {number} of the schema")
         return DTYPES[number]
 
     def quantization(self, index: int) -> Quantization | None:
-        """Say how a tensor is quantised, if it is."""
+        """Return the quantization of a tensor, if it is quantized.
+
+        Raises:
+            ValueError: It is not understood.
+        """
         stored = self._tensor(index).Quantization()
         if stored is None or stored.ScaleLength() == 0:
             return None
         if stored.DetailsType() != 0 or stored.ScaleLength() != stored.ZeroPointLength():
-            raise ValueError(f"{self.name(index)} has a quantisation that is not understood")
+            raise ValueError(f"{self.name(index)} has a quantization that is not understood")
         return Quantization(stored.ScaleAsNumpy(), stored.ZeroPointAsNumpy(), stored.QuantizedDimension())
 
     def constant(self, index: int) -> np.ndarray | QuantizedArray | None:
-        """Give the value of a tensor that the file stores: float32, quantised, or integers that are not quantised."""
+        """Return the value of a tensor that the file stores: float32, quantized, or integers that are not quantized."""
         if index not in self._constants:
             self._constants[index] = self._read_constant(index)
         return self._constants[index]
@@ -153,4 +165,4 @@ class TFLiteFile:
     def _check_count(self, count: int, at_least: int = 0) -> None:
         # Flatbuffers checks nothing: a flipped byte would otherwise make a loop of four thousand million turns.
         if not at_least <= count <= self._size // 4:
-            raise ValueError(f"the file says it has {count} of something, which its {self._size} bytes cannot hold")
+            raise ValueError(f"the file states {count} of something, which its {self._size} bytes cannot hold")

@@ -1,7 +1,7 @@
-"""Write networks of ours as TensorFlow would have, so that every width, head and storage can be read back."""
+"""Networks written as TensorFlow writes them, so that every width, head and storage can be read back."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import flatbuffers
 import numpy as np
@@ -10,11 +10,9 @@ import tflite
 import torch
 from torch import nn
 
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.backbone.inverted_residual import ConvNorm
-from mobilevision.classification import Classifier
-from mobilevision.detection import SSDLite
-from mobilevision.segmentation import DeepLabV3
+from mobilevision.backbone.stages import BlockPlan, plan_strides
+from mobilevision.network import Network
 from mobilevision.weights.tensorflow.graphdef import message_class
 
 IMAGE = "image"
@@ -26,88 +24,108 @@ TFLITE_TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int8": 9}
 TFLITE_ACTIVATIONS = {None: 0, "Relu": 1, "Relu6": 3}
 
 
-class Writer(Protocol):
-    """One of the two formats."""
-
-    def convolution(self, source: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: str | None) -> str: ...
-    def operation(self, kind: str, sources: Sequence[str]) -> str: ...
-    def finish(self, network: ImageNetwork) -> bytes: ...
+PADS = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def randomize(network: ImageNetwork) -> ImageNetwork:
-    """Give every tensor values of its own, such as training would have left."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.5)
-            nn.init.normal_(module.running_mean, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-        elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-            nn.init.normal_(module.bias)
-    return network.eval()
+class Convolution(NamedTuple):
+    """A convolution and what follows it."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | None = None
+    activation: str | None = None
+    plan: BlockPlan | None = None
+
+    @property
+    def depthwise(self) -> bool:
+        return self.conv.groups > 1
+
+    @property
+    def stride_and_dilation(self) -> tuple[int, int]:
+        return self.plan or (self.conv.stride[0], self.conv.dilation[0])
+
+    @property
+    def padded_apart(self) -> bool:
+        """Whether the graph must pad by itself: where TensorFlow's SAME differs from symmetric padding."""
+        return self.conv.kernel_size == (3, 3) and self.stride_and_dilation[0] > 1 and self.conv.padding != (0, 0)
 
 
-def write_network(network: ImageNetwork, writer: Writer) -> bytes:
-    """Write a network in the order in which its forward pass goes."""
+class NetworkWriter:
+    """Write a network with one head in the order in which its forward pass goes.
 
-    def conv_norm(source: str, module: ConvNorm) -> str:
+    Args:
+        network: To write.
+        writer: Of a format.
+    """
+
+    def __init__(self, network: Network, writer: "GraphWriter | TFLiteWriter") -> None:
+        self._network, self._writer = network, writer
+        self._taps: dict[str, str] = {}
+
+    def write(self) -> bytes:
+        self._write_backbone()
+        heads = {"classification": self._classifier, "detection": self._detector, "segmentation": self._segmenter}
+        heads[self._network.head.task](self._network.head)
+        return self._writer.finish(self._network)
+
+    def _write_backbone(self) -> None:
+        backbone = self._network.backbone
+        plans = plan_strides(self._network.head.output_stride, backbone.table)
+        x = self._conv_norm(IMAGE, backbone.stem)
+        for (name, blocks), stage_plans in zip(backbone.stages.items(), plans, strict=True):
+            for block, plan in zip(blocks, stage_plans, strict=True):
+                expanded = self._conv_norm(x, block.expand) if isinstance(block.expand, ConvNorm) else x
+                self._taps.setdefault(f"{name}_expansion", expanded)
+                projected = self._conv_norm(self._conv_norm(expanded, block.depthwise, plan), block.project)
+                x = self._writer.operation("Add", [projected, x]) if block.adds_input(plan) else projected
+            self._taps[name] = x
+        if backbone.last is not None:
+            self._taps["last"] = self._conv_norm(x, backbone.last)
+
+    def _conv_norm(self, source: str, module: ConvNorm, plan: BlockPlan | None = None) -> str:
         activation = next((name for kind, name in ACTIVATIONS.items() if isinstance(list(module)[-1], kind)), None)
-        return writer.convolution(source, module.conv, module.norm, activation)
+        return self._writer.convolution(source, Convolution(module.conv, module.norm, activation, plan))
 
-    x = conv_norm(IMAGE, network.backbone.stem)
-    taps = {}
-    for name, blocks in network.backbone.blocks():
-        for block in blocks:
-            expanded = conv_norm(x, block.expand) if isinstance(block.expand, ConvNorm) else x
-            taps.setdefault(f"{name}_expansion", expanded)
-            projected = conv_norm(conv_norm(expanded, block.depthwise), block.project)
-            x = writer.operation("Add", [projected, x]) if block.residual else projected
-    if network.backbone.last is not None:
-        taps["last"] = conv_norm(x, network.backbone.last)
-    taps["end"] = x
-    match network:
-        case Classifier():
-            _write_classifier(network, writer, taps)
-        case DeepLabV3():
-            _write_segmenter(network, writer, taps, conv_norm)
-        case SSDLite():
-            _write_detector(network, writer, taps, conv_norm)
-    return writer.finish(network)
+    def _classifier(self, head: nn.Module) -> None:
+        logits = self._writer.operation("Mean", [self._taps["last"]])
+        logits = self._predict(logits, pointwise(head.linear.weight[:, :, None, None], head.linear.bias))
+        self._writer.operation("Softmax", [self._writer.operation("Reshape", [logits])])
 
+    def _predict(self, source: str, conv: nn.Conv2d) -> str:
+        return self._writer.convolution(source, Convolution(conv))
 
-def _write_classifier(network: Classifier, writer: Writer, taps: dict[str, str]) -> None:
-    conv = nn.Conv2d(network.head.linear.in_features, network.num_classes, 1)
-    conv.weight.data = network.head.linear.weight.data[:, :, None, None]
-    conv.bias = network.head.linear.bias
-    logits = writer.convolution(writer.operation("Mean", [taps["last"]]), conv, None, None)
-    writer.operation("Softmax", [writer.operation("Reshape", [logits])])
+    def _segmenter(self, head: nn.Module) -> None:
+        end, operation = self._taps["stage7"], self._writer.operation
+        pooled = self._conv_norm(operation("Mean", [end]), head.pool)
+        branches = [operation("ResizeBilinear", [pooled]), self._conv_norm(end, head.pixel)]
+        projected = self._conv_norm(operation("ConcatV2", branches), head.project)
+        operation("ResizeBilinear", [self._predict(projected, head.logits)])
 
-
-def _write_segmenter(network: DeepLabV3, writer: Writer, taps: dict[str, str], conv_norm: Any) -> None:
-    pooled = conv_norm(writer.operation("Mean", [taps["end"]]), network.head.pool)
-    branches = [writer.operation("ResizeBilinear", [pooled]), conv_norm(taps["end"], network.head.pixel)]
-    projected = conv_norm(writer.operation("ConcatV2", branches), network.head.project)
-    writer.operation("ResizeBilinear", [writer.convolution(projected, network.head.logits, None, None)])
+    def _detector(self, head: nn.Module) -> None:
+        maps = [self._taps["stage6_expansion"], self._taps["last"]]
+        for extra in head.extras:
+            x = maps[-1]
+            for part in (extra.squeeze, extra.depthwise, extra.widen):
+                x = self._conv_norm(x, part)
+            maps.append(x)
+        boxes, classes = [], []
+        for x, box, label in zip(maps, head.box_predictors, head.class_predictors, strict=True):
+            order = torch.arange(box.pointwise.out_channels).reshape(-1, 4)[:, TF_COORDINATES].flatten()
+            reordered = pointwise(box.pointwise.weight[order], box.pointwise.bias[order])
+            boxes.append(self._predict(self._conv_norm(x, box.depthwise), reordered))
+            classes.append(self._predict(self._conv_norm(x, label.depthwise), label.pointwise))
+        for outputs, ending in ((boxes, "Exp"), (classes, "Sigmoid")):
+            flat = [self._writer.operation("Reshape", [output]) for output in outputs]
+            self._writer.operation(ending, [self._writer.operation("ConcatV2", flat)])
 
 
-def _write_detector(network: SSDLite, writer: Writer, taps: dict[str, str], conv_norm: Any) -> None:
-    maps = [taps["stage6_expansion"], taps["last"]]
-    for extra in network.head.extras:
-        maps.append(conv_norm(conv_norm(conv_norm(maps[-1], extra.squeeze), extra.depthwise), extra.widen))
-    boxes, classes = [], []
-    for x, box, label in zip(maps, network.head.box_predictors, network.head.class_predictors, strict=True):
-        order = torch.arange(box.pointwise.out_channels).reshape(-1, 4)[:, TF_COORDINATES].flatten()
-        conv = nn.Conv2d(box.pointwise.in_channels, box.pointwise.out_channels, 1)
-        conv.weight.data, conv.bias.data = box.pointwise.weight.data[order], box.pointwise.bias.data[order]
-        boxes.append(writer.operation("Reshape", [writer.convolution(conv_norm(x, box.depthwise), conv, None, None)]))
-        logits = writer.convolution(conv_norm(x, label.depthwise), label.pointwise, None, None)
-        classes.append(writer.operation("Reshape", [logits]))
-    writer.operation("Exp", [writer.operation("ConcatV2", boxes)])
-    writer.operation("Sigmoid", [writer.operation("ConcatV2", classes)])
+def pointwise(weight: torch.Tensor, bias: torch.Tensor) -> nn.Conv2d:
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return conv
 
 
 class GraphWriter:
-    """Write a frozen graph: nodes that are called nothing in particular, in no particular order.
+    """Write a frozen graph: nodes whose names mean nothing, in no particular order.
 
     Args:
         dilations: Whether dilation is an attribute, or batches are spread in space around the convolution.
@@ -117,22 +135,21 @@ class GraphWriter:
         self._graph = message_class("GraphDef")()
         self._dilations = dilations
 
-    def convolution(self, source: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: str | None) -> str:
-        depthwise = conv.groups > 1
-        weight = conv.weight.detach().numpy().transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-        (stride, _), (dilation, _) = conv.stride, conv.dilation
+    def convolution(self, source: str, part: Convolution) -> str:
+        conv, norm, activation, _ = part
+        weight = conv.weight.detach().numpy().transpose((2, 3, 0, 1) if part.depthwise else (2, 3, 1, 0))
+        stride, dilation = part.stride_and_dilation
         spread = dilation > 1 and not self._dilations
-        symmetric = conv.kernel_size == (3, 3) and stride > 1 and conv.padding != (0, 0)
         if spread:
             source = self._add("SpaceToBatchND", [source, self._constant([dilation] * 2), self._constant([[0, 0]] * 2)])
-        elif symmetric:
-            source = self._add("Pad", [source, self._constant([[0, 0], [1, 1], [1, 1], [0, 0]])])
+        elif part.padded_apart:
+            source = self._add("Pad", [source, self._constant(PADS)])
         output = self._add(
-            "DepthwiseConv2dNative" if depthwise else "Conv2D",
+            "DepthwiseConv2dNative" if part.depthwise else "Conv2D",
             [source, self._add("Identity", [self._constant(weight)])],
             strides=[1, stride, stride, 1],
             dilations=[1, dilation, dilation, 1] if self._dilations else [1, 1, 1, 1],
-            padding=b"VALID" if spread or symmetric else b"SAME",
+            padding=b"VALID" if spread or part.padded_apart else b"SAME",
         )
         if spread:
             output = self._add("BatchToSpaceND", [output, self._constant([dilation] * 2)])
@@ -149,7 +166,7 @@ class GraphWriter:
         constants = [self._constant(extras[kind])] if kind in extras else []
         return self._add(kind, [*sources, *constants], **({"align_corners": True} if kind == "ResizeBilinear" else {}))
 
-    def finish(self, network: ImageNetwork) -> bytes:
+    def finish(self, network: Network) -> bytes:
         """Put the pixels' arithmetic in front of the image."""
         factor = 1 / (255 * network.normalization.std.numpy())
         offset = -network.normalization.mean.numpy() / network.normalization.std.numpy()
@@ -195,10 +212,10 @@ class GraphWriter:
 
 
 class TFLiteWriter:
-    """Write a .tflite file, normalisation folded into the filters.
+    """Write a .tflite file, normalization folded into the filters.
 
     Args:
-        storage: ``float32``; ``float16``, dequantised in the graph; ``uint8``, per tensor; ``int8``, per channel.
+        storage: ``float32``; ``float16``, dequantized in the graph; ``uint8``, per tensor; ``int8``, per channel.
     """
 
     def __init__(self, storage: str = "float32") -> None:
@@ -209,25 +226,23 @@ class TFLiteWriter:
         self._operators: list[int] = []
         self._codes: list[int] = []
 
-    def convolution(self, source: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: str | None) -> str:
-        weight, bias = fold(conv, norm)
-        depthwise = conv.groups > 1
-        (stride, _), (dilation, _) = conv.stride, conv.dilation
+    def convolution(self, source: str, part: Convolution) -> str:
+        weight, bias = fold(part.conv, part.norm)
+        stride, dilation = part.stride_and_dilation
         inputs = [self._index(source)]
-        symmetric = conv.kernel_size == (3, 3) and stride > 1 and conv.padding != (0, 0)
-        if symmetric:
-            pads = self._tensor(np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
-            inputs = [self._operator(34, [*inputs, pads])]
-        inputs += self._parameters(weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)), bias, depthwise)
+        if part.padded_apart:
+            inputs = [self._operator(34, [*inputs, self._tensor(np.array(PADS, np.int32))])]
+        weight = weight.transpose((1, 2, 3, 0) if part.depthwise else (0, 2, 3, 1))
+        inputs += self._parameters(weight, bias, part.depthwise)
         options = {
-            "Padding": int(symmetric),
+            "Padding": int(part.padded_apart),
             "StrideW": stride,
             "StrideH": stride,
-            "FusedActivationFunction": TFLITE_ACTIVATIONS[activation],
+            "FusedActivationFunction": TFLITE_ACTIVATIONS[part.activation],
             "DilationWFactor": dilation,
             "DilationHFactor": dilation,
         }
-        if depthwise:
+        if part.depthwise:
             return str(
                 self._operator(4, inputs, 2, self._table("DepthwiseConv2DOptions", DepthMultiplier=1, **options))
             )
@@ -241,7 +256,7 @@ class TFLiteWriter:
         shape = (1, 1, 1, 8) if kind == "Mean" else (1, 9, 9, 8)
         return str(self._operator(TFLITE_OPERATORS[kind], inputs, shape=shape))
 
-    def finish(self, network: ImageNetwork) -> bytes:
+    def finish(self, network: Network) -> bytes:
         """Put the tables together."""
         builder = self._builder
         subgraph = self._table(
@@ -261,8 +276,8 @@ class TFLiteWriter:
         builder.Finish(model, file_identifier=b"TFL3")
         return bytes(builder.Output())
 
-    def start(self, network: ImageNetwork) -> None:
-        """Make the tensor of the image, which the file has first; quantised it says how pixels are normalised."""
+    def start(self, network: Network) -> None:
+        """Add the tensor of the image, which the file has first; quantized it holds the normalization of the pixels."""
         shape = (1, network.input_size, network.input_size, 3)
         if self._storage not in ("uint8", "int8"):
             self._tensor(None, shape=shape)
@@ -352,7 +367,7 @@ class TFLiteWriter:
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[np.ndarray, np.ndarray]:
-    """Give the filters and biases that are left when normalisation is folded away."""
+    """Return the filters and biases that are left when normalization is folded away."""
     if norm is None:
         return conv.weight.detach().numpy(), conv.bias.detach().numpy()
     factor = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -364,8 +379,8 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[np.ndarray, np.n
 def write_graph() -> Callable[..., bytes]:
     """Write a network as a frozen graph."""
 
-    def write(network: ImageNetwork, *, dilations: bool = False) -> bytes:
-        return write_network(network, GraphWriter(dilations=dilations))
+    def write(network: Network, *, dilations: bool = False) -> bytes:
+        return NetworkWriter(network, GraphWriter(dilations=dilations)).write()
 
     return write
 
@@ -374,15 +389,9 @@ def write_graph() -> Callable[..., bytes]:
 def write_tflite() -> Callable[..., bytes]:
     """Write a network as a .tflite file."""
 
-    def write(network: ImageNetwork, storage: str = "float32") -> bytes:
+    def write(network: Network, storage: str = "float32") -> bytes:
         writer = TFLiteWriter(storage)
         writer.start(network)
-        return write_network(network, writer)
+        return NetworkWriter(network, writer).write()
 
     return write
-
-
-@pytest.fixture
-def trained() -> Callable[[ImageNetwork], ImageNetwork]:
-    """Give a fresh network tensors such as training would have left."""
-    return randomize

@@ -1,4 +1,4 @@
-"""Graphs that are no network of ours are refused in a sentence that says where they depart from one."""
+"""Graphs of other networks are refused in a sentence that names where they depart from a known one."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def layers(request, trained, write_graph) -> list[Layer]:
 
 
 def convolutions(layers: list[Layer], **wanted) -> list[int]:
-    """Give the places of the convolutions with these attributes, in no particular order."""
+    """Return the places of the convolutions with these attributes, in no particular order."""
     return [
         place
         for place, layer in enumerate(layers)
@@ -32,7 +32,7 @@ def convolutions(layers: list[Layer], **wanted) -> list[int]:
 
 
 def test_an_empty_graph_is_refused():
-    with pytest.raises(ValueError, match="expected one 3x3 convolution on three colours, found 0"):
+    with pytest.raises(ValueError, match="expected one 3x3 convolution on three colors, found 0"):
         recognize_network(LayerGraph([]))
 
 
@@ -108,10 +108,17 @@ def test_predictors_whose_outputs_are_never_scored_are_refused(layers):
 
 
 @pytest.mark.parametrize("layers", ["detector"], indirect=True)
-def test_a_detector_with_softmax_says_so(layers):
+def test_a_detector_with_softmax_is_one_in_its_card(layers):
     layers = [layer._replace(kind="softmax") if layer.kind == "sigmoid" else layer for layer in layers]
 
-    assert recognize_network(LayerGraph(layers)).card.options["score_function"] == "softmax"
+    assert recognize_network(LayerGraph(layers)).card.heads["detection"].config["score_function"] == "softmax"
+
+
+def test_a_detector_on_a_dilated_backbone_is_refused(trained, write_graph):
+    network = trained(ssdlite_mobilenet_v2(2, width_mult=0.35, input_size=64, output_stride=16))
+
+    with pytest.raises(ValueError, match="detector without dilation, found one at output stride 16"):
+        recognize_network(read_frozen_graph(write_graph(network)))
 
 
 @pytest.mark.parametrize("layers", ["detector"], indirect=True)

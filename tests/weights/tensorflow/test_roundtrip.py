@@ -1,23 +1,24 @@
-"""Networks of ours, written as TensorFlow writes them, come back as they were."""
+"""Networks written as TensorFlow writes them come back as they were."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from mobilevision.backbone.image_network import ImageNetwork
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.models import find_model
+from mobilevision.models import build_network
+from mobilevision.network import Network
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
-from mobilevision.weights.card import Weights
 from mobilevision.weights.tensorflow.frozen import read_frozen_graph
 from mobilevision.weights.tensorflow.recognition import recognize_network
 from mobilevision.weights.tensorflow.tflite import read_tflite
 
-NETWORKS: dict[str, Callable[[], ImageNetwork]] = {
+NETWORKS: dict[str, Callable[[], Network]] = {
     "classifier": lambda: mobilenet_v2(5, padding="tf_same", input_size=96),
-    "thin classifier": lambda: mobilenet_v2(1001, width_mult=0.35, padding="tf_same", input_size=64),
+    "thin classifier": lambda: mobilenet_v2(
+        1001, width_mult=0.35, padding="tf_same", input_size=64, background="first"
+    ),
     "wide classifier": lambda: mobilenet_v2(3, width_mult=1.4, padding="tf_same", norm_eps=1e-5, input_size=64),
     "classifier of an unpublished width": lambda: mobilenet_v2(3, width_mult=0.6, padding="tf_same", input_size=64),
     "classifier padded symmetrically": lambda: mobilenet_v2(3, width_mult=0.35, input_size=64),
@@ -28,16 +29,9 @@ NETWORKS: dict[str, Callable[[], ImageNetwork]] = {
     "detector of an odd width": lambda: ssdlite_mobilenet_v2(2, preset="tf300", width_mult=0.61, input_size=64),
     "thin detector": lambda: ssdlite_mobilenet_v2(1, preset="tf300", width_mult=0.35, input_size=96),
 }
-EXPECTED_OPTIONS = ("num_classes", "width_mult", "round_to", "padding", "output_stride", "input_size")
 
 
-def build(weights: Weights) -> ImageNetwork:
-    network = find_model(weights.card.model)(**weights.card.options)
-    network.load_state_dict(weights.tensors)
-    return network.eval()
-
-
-def outputs(network: ImageNetwork) -> tuple[torch.Tensor, ...]:
+def outputs(network: Network) -> tuple[torch.Tensor, ...]:
     torch.manual_seed(1)
     result = network(torch.randint(0, 256, (1, 3, network.input_size, network.input_size), dtype=torch.uint8))
     return result if isinstance(result, tuple) else (result,)
@@ -50,9 +44,9 @@ def test_a_frozen_graph_gives_back_every_tensor_and_option(name, trained, write_
 
     weights = recognize_network(read_frozen_graph(write_graph(network)))
 
-    assert {key: weights.card.options.get(key) for key in EXPECTED_OPTIONS} == {
-        key: network.options.get(key) for key in EXPECTED_OPTIONS
-    }
+    assert weights.card.backbone == network.backbone.config
+    (head,) = weights.card.heads.values()
+    assert (head.task, type(network.head.config)(**head.config)) == (network.head.task, network.head.config)
     expected = network.state_dict()
     assert weights.tensors.keys() == expected.keys()
     for key, tensor in weights.tensors.items():
@@ -64,7 +58,7 @@ def test_a_frozen_graph_gives_back_every_tensor_and_option(name, trained, write_
 def test_a_tflite_file_gives_back_the_function(name, trained, write_tflite):
     network = trained(NETWORKS[name]())
 
-    imported = build(recognize_network(read_tflite(write_tflite(network))))
+    imported = build_network(recognize_network(read_tflite(write_tflite(network))), "a test")
 
     for mine, expected in zip(outputs(imported), outputs(network), strict=True):
         torch.testing.assert_close(mine, expected, atol=2e-4, rtol=1e-4)

@@ -1,0 +1,1 @@
+"""Run networks on images: files in, typed results and drawings out."""

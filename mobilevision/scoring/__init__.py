@@ -1,6 +1,0 @@
-"""Measure anybody's results with the official protocols."""
-
-from mobilevision.scoring.coco import score_coco, score_coco_in_detail
-from mobilevision.scoring.voc import score_voc
-
-__all__ = ["score_coco", "score_coco_in_detail", "score_voc"]

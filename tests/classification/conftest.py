@@ -1,0 +1,20 @@
+"""Images in class folders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def write_image() -> Callable[..., Path]:
+    """Write an image of one gray value, with its folders."""
+
+    def write(path: Path, value: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 30, 3), value, np.uint8)).save(path)
+        return path
+
+    return write
