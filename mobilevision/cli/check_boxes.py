@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from mobilevision.detection.check import (
     measure_coverage,
 )
 from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, Part, Split, find_part, read_part
-from mobilevision.detection.head import ssdlite_mobilenet_v2
+from mobilevision.detection.head import SSDLiteHead, ssdlite_mobilenet_v2
 from mobilevision.files import replacing, write_json
 from mobilevision.findings import Finding, InspectedImage, inspect_images
 from mobilevision.images import Pixels, read_image
@@ -113,8 +113,8 @@ def _check_split(name: Format, given: Namespace, split: Split, parts: Mapping[Sp
 
 def _make_anchors(input_size: int) -> Float[Tensor, "A 4"]:
     # The anchors do not depend on the width, and a narrow network is built in no time.
-    anchors: Float[Tensor, "A 4"] = ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head.anchors
-    return anchors
+    head = ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head
+    return cast(SSDLiteHead, head).anchors
 
 
 def _print_contents(splits: Mapping[Split, CheckedSplit], coverage: AnchorCoverage, input_size: int) -> None:

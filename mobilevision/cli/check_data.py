@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from mobilevision.cli.check_boxes import check_boxes
-from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_sets, looks_like_voc
+from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_splits, looks_like_voc
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
 from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, find_format
@@ -29,7 +29,9 @@ def run(arguments: list[str]) -> int:
     name = given.format or _find_format(given)
     if name in MASK_FORMATS and given.fix is not None:
         raise ValueError("--fix is for datasets with boxes: masks have to be drawn again")
-    findings, report = check_mask_sets(name, given) if name in MASK_FORMATS else check_boxes(cast(Format, name), given)
+    findings, report = (
+        check_mask_splits(name, given) if name in MASK_FORMATS else check_boxes(cast(Format, name), given)
+    )
     print_findings(findings)
     problems = [finding for finding in findings if finding.is_problem]
     print_line(f"{len(problems)} problems, {len(findings) - len(problems)} notes")
