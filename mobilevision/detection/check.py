@@ -28,7 +28,7 @@ CHUNK = 4096
 
 
 class CheckedSplit(NamedTuple):
-    """What is known of one split after all of it was read.
+    """One split after all of it was read.
 
     Attributes:
         part: Where it is.

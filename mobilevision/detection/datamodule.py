@@ -71,8 +71,6 @@ class CocoDataModule(ImageDataModule):
 
     category_ids: tuple[int, ...] = ()
     train_set: DetectionDataset
-    val_set: DetectionDataset
-    test_set: DetectionDataset
 
     def __init__(
         self,
@@ -110,7 +108,8 @@ class CocoDataModule(ImageDataModule):
         size = input_size or DEFAULT_SIZE
         self.preprocess: Preprocess = EvalTransform(size)
         self.train_transform = TrainTransform(size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out)
-        self._datasets: dict[Split, DetectionDataset] = {}
+        self.splits: dict[Split, DetectionDataset] = {}
+        """The datasets that :meth:`setup` has read."""
 
     def setup(self, stage: str) -> None:
         """Read the annotations of the splits that ``stage`` needs.
@@ -128,11 +127,12 @@ class CocoDataModule(ImageDataModule):
         self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
         for split, each in images.items():
             augment = self.train_transform if split == "train" else None
-            self._datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
-            setattr(self, f"{split}_set", self._datasets[split])
+            self.splits[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
+        if "train" in images:
+            self.train_set = self.splits["train"]
 
     def attach(self, head: Head) -> None:
-        """Take the evaluation transform and the input size from a head; the datasets are there by then.
+        """Use the evaluation transform and the input size of a head.
 
         Raises:
             ValueError: ``input_size`` is given and not that of the head.
@@ -143,7 +143,7 @@ class CocoDataModule(ImageDataModule):
                 "data.input_size and model.input_size"
             )
         self.preprocess, self.train_transform.input_size = head.preprocess, head.input_size
-        for dataset in self._datasets.values():
+        for dataset in self.splits.values():
             dataset.preprocess = head.preprocess
 
     def find_parts(self) -> dict[Split, Part]:
@@ -162,11 +162,11 @@ class CocoDataModule(ImageDataModule):
 
     def val_dataloader(self) -> ResumableLoader:
         """Return the validation batches."""
-        return self.eval_loader(self.val_set, collate)
+        return self.eval_loader(self.splits["val"], collate)
 
     def test_dataloader(self) -> ResumableLoader:
         """Return the test batches."""
-        return self.eval_loader(self.test_set, collate)
+        return self.eval_loader(self.splits["test"], collate)
 
     def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
         self._check_files(parts, split)

@@ -48,9 +48,9 @@ class ImageRecord(NamedTuple):
     relative: bool = False
 
 
-def class_names_in(records: Iterable[ImageRecord]) -> tuple[str, ...]:
+def class_names_in(splits: Iterable[Sequence[ImageRecord]]) -> tuple[str, ...]:
     """Return the classes of all objects, sorted."""
-    return tuple(sorted({thing.label for record in records for thing in record.objects}))
+    return tuple(sorted({thing.label for records in splits for record in records for thing in record.objects}))
 
 
 def number_records(
