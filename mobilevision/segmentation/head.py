@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mobilevision.backbone.inverted_residual import ConvNorm, NormOptions
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
-from mobilevision.backbone.stages import OUTPUT_STRIDES, BlockPlan
+from mobilevision.backbone.stages import BlockPlan
 from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
 from mobilevision.options import check_names, trained
@@ -69,8 +69,6 @@ class SegmentationConfig(HeadConfig):
         check_names("head", [self.head], get_args(HeadKind))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
-        if self.output_stride not in OUTPUT_STRIDES:
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
 
 
 class DeepLabHead(Head):
