@@ -1,7 +1,7 @@
 """MobileNetV2 for classification, detection and segmentation, exact to the paper.
 
-Names are imported when they are first used: ``import mobilevision`` costs nothing, and networks do not need the libraries
-that train them.
+Names are imported when they are first used: ``import mobilevision`` costs nothing, and networks do not need the
+libraries that train them.
 """
 
 import os

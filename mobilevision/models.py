@@ -64,9 +64,8 @@ def option_fields(name: str) -> dict[str, Field[Any]]:
         ValueError: ``name`` is unknown.
     """
     check_names("model", [name], MODELS)
-    configs = [BackboneConfig]
-    if name in TASKS:
-        configs.append(NETWORKS[TASKS[name]].head_class.config_class)
+    head = [NETWORKS[TASKS[name]].head_class.config_class] if name in TASKS else []
+    configs: list[type] = [BackboneConfig, *head]
     return {field.name: field for config in configs for field in fields(config)}
 
 

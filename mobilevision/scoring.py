@@ -11,14 +11,15 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
-from mobilevision.detection.analysis import describe
-from mobilevision.detection.annotations import CocoAnnotations, number_column, read_annotations, read_json
-from mobilevision.detection.evaluator import coco_mean_ap, measure_detections
+from mobilevision.detection.analysis import analyze_detections
+from mobilevision.detection.evaluator import coco_mean_ap
+from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.coco import number_column, read_annotations, read_json
 from mobilevision.detection.types import Result, Truth
 from mobilevision.segmentation.boundary import boundary_f_scores
 from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou
+from mobilevision.segmentation.layouts import VOC_CLASSES, VocLayout, find_files
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.voc import VOC_CLASSES, VocLayout, find_files
 
 NUM_THREADS = 8
 
@@ -50,15 +51,15 @@ def score_coco_in_detail(annotations: Path, predictions: Path) -> tuple[dict[str
         predictions: A COCO result file.
 
     Returns:
-        The figures, and the details that :func:`mobilevision.detection.analysis.describe` returns.
+        The figures, and the details that :func:`mobilevision.detection.analysis.analyze_detections` returns.
 
     Raises:
         FileNotFoundError: One of the files is missing.
         ValueError: One of the files is not in COCO's format, or an image of the results is not annotated.
     """
     truth, truths, results = _read_coco(annotations, predictions)
-    measured = measure_detections(results, truths, len(truth.categories))
-    return dict(measured.coco.figures), describe(measured, truth.class_names)
+    coco = coco_mean_ap(results, truths, len(truth.categories))
+    return dict(coco.figures), analyze_detections(results, truths, coco.precision, truth.class_names)
 
 
 def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:

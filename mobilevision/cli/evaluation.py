@@ -24,16 +24,6 @@ PACKAGES = ("mobilevision", "torch", "torchvision", "lightning", "torchmetrics")
 
 def validate(arguments: list[str]) -> None:
     """Measure the configured network on the validation split."""
-    evaluate("validate", arguments)
-
-
-def test(arguments: list[str]) -> None:
-    """Measure the configured network on the test split."""
-    evaluate("test", arguments)
-
-
-def validate(arguments: list[str]) -> None:
-    """Measure the configured network on the validation split."""
     _evaluate("validate", "metrics.json", arguments)
 
 

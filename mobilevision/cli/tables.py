@@ -7,7 +7,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from mobilevision.training.report import Report
+from mobilevision.training.evaluation import Report
 
 MAX_CLASSES = 100
 """The most classes that are all listed; of more, the worst are."""

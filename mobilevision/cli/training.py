@@ -115,7 +115,7 @@ class TrainingCLI(LightningCLI):
         """Parse ``args`` alone, whatever the process was started with."""
         self.config = parser.parse_args(args)
         given = parser.parse_args(args, defaults=False)
-        self.config["model"]["init_args"] = given["model"].get("init_args") or Namespace()
+        self.config["model"]["init_args"] = given["model"].get("init_args") or Namespace()  # type: ignore[no-untyped-call]
 
     def start_from(self, path: Path) -> None:
         """Start the task from a file, instead of from those that the configuration names, which may be gone."""

@@ -109,7 +109,7 @@ class CocoDataModule(ImageDataModule):
         size = input_size or DEFAULT_SIZE
         self.preprocess: Preprocess = EvalTransform(size)
         self.train_transform = TrainTransform(size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out)
-        self.splits: dict[Split, DetectionDataset] = {}
+        self.datasets: dict[Split, DetectionDataset] = {}
         """The datasets that :meth:`setup` has read."""
 
     def setup(self, stage: str) -> None:
@@ -128,9 +128,9 @@ class CocoDataModule(ImageDataModule):
         self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
         for split, each in images.items():
             augment = self.train_transform if split == "train" else None
-            self.splits[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
+            self.datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
         if "train" in images:
-            self.train_set = self.splits["train"]
+            self.train_set = self.datasets["train"]
 
     def attach(self, head: Head) -> None:
         """Use the evaluation transform and the input size of a head.
@@ -144,7 +144,7 @@ class CocoDataModule(ImageDataModule):
                 "data.input_size and model.input_size"
             )
         self.preprocess, self.train_transform.input_size = head.preprocess, head.input_size
-        for dataset in self.splits.values():
+        for dataset in self.datasets.values():
             dataset.preprocess = head.preprocess
 
     def find_parts(self) -> dict[Split, Part]:
@@ -163,11 +163,11 @@ class CocoDataModule(ImageDataModule):
 
     def val_dataloader(self) -> ResumableLoader:
         """Return the validation batches."""
-        return self.eval_loader(self.splits["val"], collate)
+        return self.eval_loader(self.datasets["val"], collate)
 
     def test_dataloader(self) -> ResumableLoader:
         """Return the test batches."""
-        return self.eval_loader(self.splits["test"], collate)
+        return self.eval_loader(self.datasets["test"], collate)
 
     def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
         self._check_files(parts, split)

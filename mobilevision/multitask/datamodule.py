@@ -54,14 +54,14 @@ class MultiTaskDataModule(ImageDataModule):
         super().__init__(seed=seed)
         given = {"classification": classification, "detection": detection, "segmentation": segmentation}
         named = {name: module for name, module in given.items() if module is not None}
-        self.datasets: dict[str, ImageDataModule] = named | (datasets or {})
-        if len(self.datasets) < 2:
-            raise ValueError(f"two or more heads must have data, got {', '.join(self.datasets) or 'none'}")
+        self.by_head: dict[str, ImageDataModule] = named | (datasets or {})
+        if len(self.by_head) < 2:
+            raise ValueError(f"two or more heads must have data, got {', '.join(self.by_head) or 'none'}")
         self.draw: Draw = draw
         self.weights = weights
-        self.pairing = Pairing(self.datasets) if pair_by_name else None
+        self.pairing = Pairing(self.by_head) if pair_by_name else None
         # Wrong weights are known before anything is read; which datasets pairing leaves is only known then.
-        known = (weights or (BOTH,)) if pair_by_name else self.datasets
+        known = (weights or (BOTH,)) if pair_by_name else self.by_head
         draw_schedule(dict.fromkeys(known, 1), draw, weights=weights)
         self._loaders: list[ScheduledLoader] = []
         self._resumed: dict[str, int] | None = None
@@ -72,16 +72,16 @@ class MultiTaskDataModule(ImageDataModule):
         Raises:
             ValueError: There is none.
         """
-        if name not in self.datasets:
+        if name not in self.by_head:
             raise ValueError(
-                f"every head needs a dataset and every dataset a head, got datasets for {', '.join(self.datasets)} and "
+                f"every head needs a dataset and every dataset a head, got datasets for {', '.join(self.by_head)} and "
                 f"a head {name}"
             )
-        return self.datasets[name]
+        return self.by_head[name]
 
     def prepare_data(self) -> None:
         """Prepare every dataset."""
-        for module in self.datasets.values():
+        for module in self.by_head.values():
             module.prepare_data()
 
     def setup(self, stage: str) -> None:
@@ -90,7 +90,7 @@ class MultiTaskDataModule(ImageDataModule):
         Raises:
             ValueError: There are none to pair, or their names are ambiguous; or as the data modules raise.
         """
-        for module in self.datasets.values():
+        for module in self.by_head.values():
             module.trainer = self.trainer
             module.setup(stage)
         if stage == "fit" and self.pairing is not None:
@@ -106,7 +106,7 @@ class MultiTaskDataModule(ImageDataModule):
         if self.pairing is not None:
             self.batch_size, self.num_workers = self.pairing.boxed.batch_size, self.pairing.boxed.num_workers
             loaders[BOTH] = self.train_loader(*self.pairing.paired_dataset())
-        for name, module in self.datasets.items():
+        for name, module in self.by_head.items():
             rest = None if self.pairing is None else self.pairing.rest_of(name)
             if rest is None:
                 loaders[name] = module.train_dataloader()
@@ -126,12 +126,12 @@ class MultiTaskDataModule(ImageDataModule):
 
     def val_dataloader(self) -> CombinedLoader:
         """Build the loader of the validation splits, one after the other."""
-        loaders = {name: module.val_dataloader() for name, module in self.datasets.items()}
+        loaders = {name: module.val_dataloader() for name, module in self.by_head.items()}
         return CombinedLoader(loaders, "sequential")
 
     def test_dataloader(self) -> CombinedLoader:
         """Build the loader of the test splits, one after the other."""
-        loaders = {name: module.test_dataloader() for name, module in self.datasets.items()}
+        loaders = {name: module.test_dataloader() for name, module in self.by_head.items()}
         return CombinedLoader(loaders, "sequential")
 
     def state_dict(self) -> dict[str, Any]:

@@ -129,10 +129,10 @@ class MultiTaskTask(Task):
         """
         super().configure_model()
         data = self._attached_data()
-        if data is not None and set(data.datasets) != set(self.network.heads):
+        if data is not None and set(data.by_head) != set(self.network.heads):
             raise ValueError(
                 f"every head needs a dataset and every dataset a head, got heads {', '.join(self.network.heads)} and "
-                f"datasets {', '.join(data.datasets) or 'for none of them'}"
+                f"datasets {', '.join(data.by_head) or 'for none of them'}"
             )
         if "weighting" in self._modules:
             return
@@ -164,12 +164,12 @@ class MultiTaskTask(Task):
             ValueError: Every step trains another head, which several processes must be told.
         """
         strategy, draw = self.trainer.strategy, self.trainer.datamodule.draw  # type: ignore[attr-defined]
-        if stage == "fit" and isinstance(strategy, DDPStrategy) and draw != "together":
-            if not strategy._ddp_kwargs.get("find_unused_parameters", False):
-                raise ValueError(
-                    "trainer.strategy must be ddp_find_unused_parameters_true on several processes, as a step trains "
-                    "one head of several; or set data.draw to together"
-                )
+        waits = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters", False)
+        if stage == "fit" and waits and draw != "together":
+            raise ValueError(
+                "trainer.strategy must be ddp_find_unused_parameters_true on several processes, as a step trains one "
+                "head of several; or set data.draw to together"
+            )
 
     def on_fit_start(self) -> None:
         """Count the classes of the training masks and weigh them."""
@@ -210,7 +210,7 @@ class MultiTaskTask(Task):
 
     def evaluated_heads(self) -> tuple[str, ...]:
         """Return the heads in the order of the evaluation loaders."""
-        return tuple(self.trainer.datamodule.datasets)  # type: ignore[attr-defined]
+        return tuple(self.trainer.datamodule.by_head)  # type: ignore[attr-defined]
 
     def make_report(self) -> Report:
         """Compute the figures of every dataset, and one score: the weighted mean of the main figures that there are."""

@@ -83,25 +83,16 @@ def check_masks(
         ClassShare(name, int(totals[label]) / max(1, num_counted), int((counts[:, label] > 0).sum()))
         for label, name in enumerate(class_names)
     )
-    sizes = Counter(content.size for content in read)
     findings = (
-        *(Finding("image without mask", path, "", "there is no such mask") for path in files.without_mask),
-        *(Finding("mask without image", path, "", "its image is missing") for path in files.without_image),
+        *_find_all("image without mask", files.without_mask, "there is no such mask"),
+        *_find_all("mask without image", files.without_image, "its image is missing"),
         *(content for content in contents if isinstance(content, Finding)),
-        *(
-            Finding("nothing counts", content.mask, "", f"every pixel is {IGNORE_INDEX}")
-            for content in read
-            if content.is_empty
-        ),
+        *_find_all("nothing counts", (each.mask for each in read if each.is_empty), f"every pixel is {IGNORE_INDEX}"),
         *_check_classes(files.source, classes, num_ignored),
     )
-    return MaskReport(
-        len(files.pairs),
-        findings,
-        num_ignored / max(1, num_ignored + num_counted),
-        classes,
-        dict(sizes.most_common()),
-    )
+    ignored_share = num_ignored / max(1, num_ignored + num_counted)
+    sizes = Counter(content.size for content in read)
+    return MaskReport(len(files.pairs), findings, ignored_share, classes, dict(sizes.most_common()))
 
 
 class _Content(NamedTuple):
@@ -122,6 +113,10 @@ def _read_content(pair: ImageAndMask, num_classes: int, table: ClassTable | None
     except (OSError, ValueError) as error:
         return Finding("unusable", pair.mask, "", _without_path(error, pair.mask))
     return _Content(pair.mask, (mask.shape[0], mask.shape[1]), np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1))
+
+
+def _find_all(kind: str, paths: Iterable[Path], message: str) -> list[Finding]:
+    return [Finding(kind, path, "", message) for path in paths]
 
 
 def _without_path(error: Exception, path: Path) -> str:

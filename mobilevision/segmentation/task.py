@@ -101,7 +101,7 @@ class SegmentationTask(Task):
         if self.class_balance:
             counts = self.trainer.datamodule.count_classes()  # type: ignore[attr-defined]
             (criterion,) = self.criteria.values()
-            criterion.class_weights = balance_classes(counts, self.class_balance).to(self.device)  # type: ignore[assignment]
+            criterion.class_weights = balance_classes(counts, self.class_balance).to(self.device)
 
     def compute_for_evaluation(self, name: str, images: UInt8[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
         """Return logits at the output stride, or those of the mean over several passes at the size of the images."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mobilevision.network import Network
@@ -24,8 +25,8 @@ class GivenOptions(NamedTuple):
 
     pretrained: str | None = None
     backbone_weights: str | None = None
-    backbone: Mapping[str, Any] = {}
-    heads: HeadOptions = {}
+    backbone: Mapping[str, Any] = MappingProxyType({})
+    heads: HeadOptions = MappingProxyType({})
 
 
 class BuiltNetwork(NamedTuple):
@@ -72,7 +73,7 @@ def _describe(
     backbone_weights: Weights | None,
 ) -> WeightsCard:
     theirs = {} if weights is None else weights.card.heads
-    names = list(theirs or (data.datasets if data is not None else ()) or networks)
+    names = list(theirs or (data.by_head if data is not None else ()) or networks)
     heads = given.heads or {name: {} for name in names}
     with_data = {name: _with_data(name, options, data) for name, options in heads.items()}
     cards, of_presets = resolve_heads(with_data, theirs, networks)

@@ -1,6 +1,5 @@
-"""What the data modules of all tasks share: loaders that are reproducible and can be resumed, and what a head tells them."""
+"""Loaders that are reproducible and can be resumed: the base of the data modules of all tasks."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from types import MappingProxyType
@@ -44,7 +43,7 @@ class ImageDataModule(L.LightningDataModule):
 
     class_names: tuple[str, ...] = ()
     """The names of the classes, known after :meth:`setup`."""
-    datasets: Mapping[str, "ImageDataModule"] = MappingProxyType({})
+    by_head: Mapping[str, "ImageDataModule"] = MappingProxyType({})
     """The data modules of several heads, by head; none where there is one dataset."""
     train_set: ImageDataset
 
@@ -70,9 +69,8 @@ class ImageDataModule(L.LightningDataModule):
         """Return the data module of the head called ``name``: this one, unless it has several datasets."""
         return self
 
-    @abstractmethod
     def attach(self, head: Head) -> None:
-        """Take the evaluation transform and the input size from a head; the datasets are there by then."""
+        """Use the evaluation transform and the input size of a head; called after :meth:`setup`."""
 
     def train_loader(self, dataset: Sized, collate: Collate) -> ResumableLoader:
         """Build the loader of a training set: shuffled, without the last incomplete batch unless it is the only one."""

@@ -96,7 +96,7 @@ class Evaluator(Metric):
 
         They are on the CPU. With several processes every one of them must call it, and gets all rows.
         """
-        columns = [_gather(self._concatenate(name)).cpu() for name in self._columns]
+        columns = [gather_rows(self._concatenate(name), self.device) for name in self._columns]
         return dict(zip(self._columns, distinct_rows(*columns), strict=True))
 
     def _concatenate(self, name: str) -> Tensor:
@@ -153,7 +153,13 @@ def mean_per_class(labels: Int64[Tensor, " N"], values: Shaped[Tensor, " N"], nu
     return sums / torch.bincount(labels, minlength=num_classes)
 
 
-def _gather(rows: Tensor) -> Tensor:
+def gather_rows(rows: Tensor, device: torch.device) -> Tensor:
+    """Return the rows of all processes, on the CPU; every one of them must call it.
+
+    Args:
+        rows: Of this process, any number of them.
+        device: The device that the processes exchange tensors from.
+    """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows
-    return torch.cat(gather_all_tensors(rows))
+        return rows.cpu()
+    return torch.cat(gather_all_tensors(rows.to(device))).cpu()

@@ -62,7 +62,8 @@ def resolve_heads(
     given: HeadOptions = heads if isinstance(heads, Mapping) else {task: {} for task in heads}
     if not given:
         raise ValueError(f"heads must be one or more, such as {', '.join(networks)}, got none")
-    cards, backbone = {}, {}
+    cards: dict[str, HeadCard] = {}
+    backbone: dict[str, Any] = {}
     for name, stated in given.items():
         options = dict(stated)
         known = theirs.get(name)

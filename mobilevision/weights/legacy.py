@@ -45,7 +45,7 @@ def upgrade_card(metadata: Mapping[str, str]) -> WeightsCard:
     Raises:
         ValueError: A part of it is missing or damaged, or names an unknown model.
     """
-    model, options = metadata.get("model"), read_json(metadata, "options", dict)
+    model, options = metadata.get("model", ""), read_json(metadata, "options", dict)
     names, provenance = read_json(metadata, "class_names", list), read_json(metadata, "provenance", dict)
     heads = options.pop("heads", None)
     if heads is None:

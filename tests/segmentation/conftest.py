@@ -1,4 +1,4 @@
-"""A set in VOC's layout that is small enough to train on in a test."""
+"""A dataset in VOC's layout that is small enough to train on in a test."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +31,9 @@ def write_pair(home: Path, name: str, *, size: tuple[int, int], rng: np.random.G
     save_mask(mask, home / "SegmentationClass" / f"{name}.png")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_voc() -> Callable[..., Path]:
-    """Write a set with a list of pictures per split, and give the folder that stands for VOC2012."""
+    """Write a dataset with a list of images per split, and return the folder that stands for VOC2012."""
 
     def write(home: Path, *, size: tuple[int, int] = (32, 40), **splits: int) -> Path:
         rng = np.random.default_rng(0)
@@ -47,3 +47,27 @@ def write_voc() -> Callable[..., Path]:
         return home
 
     return write
+
+
+@pytest.fixture(scope="session")
+def save() -> Callable[..., Path]:
+    """Save 8-bit values as an image, converted to one of Pillow's modes if one is given."""
+
+    def save(path: Path, values: object, mode: str | None = None) -> Path:
+        image = Image.fromarray(np.asarray(values, np.uint8))
+        (image.convert(mode) if mode else image).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def draw_pair() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Draw a mask of large squares, and the image that has 40 times its value in every pixel."""
+
+    def draw(height: int, width: int, *, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
+        mask = np.random.default_rng(0).integers(0, 5, (-(-height // side), -(-width // side)), dtype=np.uint8)
+        mask = mask.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+        return np.repeat(mask[..., None] * np.uint8(40), 3, axis=2), mask
+
+    return draw

@@ -1,7 +1,5 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mobilevision.segmentation.balance import balance_classes, count_classes
 from mobilevision.segmentation.types import IGNORE_INDEX
@@ -29,15 +27,15 @@ def test_a_handful_of_pixels_does_not_lead_and_an_absent_class_is_1():
     assert balance_classes(torch.zeros(2, dtype=torch.int64), 0.5).tolist() == [1, 1]
 
 
-def test_pixels_are_counted_by_class_and_ignored_ones_are_not(tmp_path):
+def test_pixels_are_counted_by_class_and_ignored_ones_are_not(tmp_path, save):
     for name, values in (("a", [[0, 1, IGNORE_INDEX]]), ("b", [[2, 1], [1, 0]])):
-        Image.fromarray(np.array(values, np.uint8)).save(tmp_path / f"{name}.png")
+        save(tmp_path / f"{name}.png", values)
     counts = count_classes([tmp_path / "a.png", tmp_path / "b.png"], num_classes=4)
     assert counts.tolist() == [2, 3, 1, 0]
     assert count_classes([], num_classes=2).tolist() == [0, 0]
 
 
-def test_a_mask_with_a_stranger_is_named(tmp_path):
-    Image.fromarray(np.array([[7]], np.uint8)).save(tmp_path / "a.png")
+def test_a_mask_with_an_unknown_class_is_named(tmp_path, save):
+    save(tmp_path / "a.png", [[7]])
     with pytest.raises(ValueError, match=r"a\.png must hold classes 0 to 1 and 255, got 7"):
         count_classes([tmp_path / "a.png"], num_classes=2)

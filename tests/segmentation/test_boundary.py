@@ -44,7 +44,7 @@ def reference(predicted, mask, num_classes, tolerance):
     return scores
 
 
-def test_an_outline_is_the_pixels_with_a_neighbour_outside_and_the_edge_is_none():
+def test_an_outline_is_the_pixels_with_a_neighbor_outside_and_the_edge_is_none():
     region = np.zeros((4, 5), bool)
     region[:3, 1:4] = True
     assert find_outline(region).astype(int).tolist() == [
@@ -56,7 +56,7 @@ def test_an_outline_is_the_pixels_with_a_neighbour_outside_and_the_edge_is_none(
     assert not find_outline(np.ones((3, 3), bool)).any()
 
 
-def test_bits_are_set_within_the_radius_between_centres_and_no_farther():
+def test_bits_are_set_within_the_radius_between_centers_and_no_farther():
     bits = np.zeros((7, 9), np.uint8)
     bits[3, 4] = 1
     bits[0, 0] = 1 << 7
@@ -102,7 +102,7 @@ def test_a_class_that_is_nowhere_has_no_score_and_one_on_one_side_only_has_0():
     assert boundary_f_scores(mask, predicted, 2).tolist() == [0.0, 0.0]
 
 
-def test_a_class_that_fills_the_picture_scores_1():
+def test_a_class_that_fills_the_image_scores_1():
     empty = np.zeros((20, 30), np.uint8)
     assert boundary_f_scores(empty, empty, 1).tolist() == [1.0]
 
@@ -127,7 +127,7 @@ def test_an_outline_in_an_ignored_band_is_right_near_the_truth_and_never_wrong()
     assert math.isnan(boundary_f_scores(inside, blob, 2)[1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 24),
     width=st.integers(1, 24),
