@@ -44,7 +44,7 @@ def test_the_channels_lie_last_in_memory(coco):
 
 
 def test_a_batch_without_any_object_can_be_made(coco):
-    batch = collate([make_data(coco).splits["val"][2]])
+    batch = collate([make_data(coco).datasets["val"][2]])
     assert batch.boxes.shape == (1, 0, 4)
     assert batch.labels.shape == (1, 0)
 
