@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
@@ -138,15 +139,15 @@ class CocoDataModule(ImageDataModule):
     def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
         self._check_files(parts, split)
         annotations = self._read_annotations(parts, split)
-        folder = parts[split].images
-        images = find_annotated(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
+        paths = annotations.paths(parts[split].images)
         if self.skip_broken:
-            images = images.only(self.drop_broken(images.paths))
-        if not len(images):
+            decoded = set(self.drop_broken(paths))
+            annotations = annotations.of_images(np.array([path in decoded for path in paths], dtype=np.bool_))
+        if not annotations.images:
             raise ValueError(f"{annotations.path} names no image that can be read")
-        if split == "test" and not len(images.annotations.labels):
+        if split == "test" and not len(annotations.labels):
             raise ValueError(f"{annotations.path} has no boxes: there is nothing to measure a network against")
-        return images
+        return find_annotated(annotations, parts[split].images, classes=self.classes, skip_broken=self.skip_broken)
 
     def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
         assert self.format is not None
