@@ -1,4 +1,4 @@
-"""What differs between tasks: the part of a network behind the backbone, and how images go in and answers come out."""
+"""The head of a network: everything that differs between tasks."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

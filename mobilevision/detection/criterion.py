@@ -75,7 +75,7 @@ def multibox_loss(
         min_negatives: How many count at least; they are all there is in an image without objects.
 
     Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, section 2.2; sigmoid, minimum and
-    normaliser as in the TensorFlow Object Detection API.
+    normalizer as in the TensorFlow Object Detection API.
     """
     matched = match_anchors(boxes, labels, anchors)
     positive = matched != BACKGROUND

@@ -1,4 +1,4 @@
-"""What the tasks share: building the network when the data is known, training and validation steps, optimization."""
+"""The base of all tasks: a network built for the data, training and validation steps, optimization."""
 
 import math
 from abc import abstractmethod
