@@ -22,7 +22,7 @@ class Frame:
 def test_options_go_to_every_dataclass_that_has_them_and_no_others():
     assert split_options({"spokes": 9, "size": 4}, Wheel, Frame) == [{"size": 4, "spokes": 9}, {"size": 4}]
     assert split_options({}, Wheel, Frame) == [{}, {}]
-    with pytest.raises(ValueError, match="option must be one of size, spokes, color, size, got 'colour'.* 'color'"):
+    with pytest.raises(ValueError, match=r"option must be one of size, spokes, color, size, got 'colour'.* 'color'"):
         split_options({"colour": "blue"}, Wheel, Frame)
 
 
@@ -32,5 +32,5 @@ def test_options_that_weights_were_trained_with_are_marked():
 
 
 def test_a_name_like_no_known_one_gets_no_hint():
-    with pytest.raises(ValueError, match="head must be one of cat, dog, got 'xyz'$"):
+    with pytest.raises(ValueError, match=r"head must be one of cat, dog, got 'xyz'$"):
         check_names("head", ["dog", "xyz"], ["cat", "dog"])
