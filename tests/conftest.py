@@ -57,14 +57,14 @@ def quiet() -> Iterator[None]:
 def settle() -> Callable[[nn.Module], nn.Module]:
     """Give a network the running statistics of noise, without which everything it computes is next to 0."""
 
-    def settle(network: nn.Module) -> nn.Module:
+    def settle(network: nn.Module, side: int = 96) -> nn.Module:
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.normal_(module.bias, std=0.2)
                 module.momentum = 1.0
         with torch.no_grad():
-            network.train()(torch.rand(2, 3, 96, 96))
+            network.train()(torch.rand(2, 3, side, side))
         return network.eval()
 
     return settle
