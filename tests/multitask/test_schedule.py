@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mobilevision.multitask.schedule import draw_schedule
 
 LENGTHS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 20), min_size=1)
