@@ -66,7 +66,7 @@ def raise_finding(finding: Finding) -> None:
 
 
 class InspectedImage(NamedTuple):
-    """What is known of the file of an image after all of it was read.
+    """The file of an image after all of it was read.
 
     Attributes:
         path: The file.

@@ -18,7 +18,7 @@ Pixels = UInt8[np.ndarray, "H W 3"]
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 DECODING_ERRORS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for files that are not images or only in part."""
+"""The errors of Pillow for files that are not images, or only in part."""
 
 JPEG_END = b"\xff\xd9"
 ORIENTATION = 0x0112

@@ -59,29 +59,28 @@ def read(tmp_path: Path):
     return read
 
 
-def test_rgb_comes_as_it_is(read) -> None:
-    image = Image.new("RGB", (2, 1))
-    image.putdata([(1, 2, 3), (250, 251, 252)])
-    assert read(encoded(image, "PNG")).tolist() == [[[1, 2, 3], [250, 251, 252]]]
+def pixel(mode: str, value: object) -> Image.Image:
+    return Image.new(mode, (1, 1), value)
 
 
-def test_gray_comes_three_times(read) -> None:
-    assert read(encoded(Image.new("L", (1, 1), 77), "PNG")).tolist() == [[[77, 77, 77]]]
-
-
-def test_one_bit_is_black_and_white(read) -> None:
-    image = Image.new("1", (2, 1))
-    image.putpixel((1, 0), 1)
-    assert read(encoded(image, "PNG")).tolist() == [[[0, 0, 0], [255, 255, 255]]]
-
-
-@pytest.mark.parametrize(("mode", "pixel", "rgb"), [("LA", (77, 9), (77, 77, 77)), ("RGBA", (1, 2, 3, 0), (1, 2, 3))])
-def test_alpha_is_dropped_and_leaves_the_color_as_it_is(read, mode, pixel, rgb) -> None:
-    assert read(encoded(Image.new(mode, (1, 1), pixel), "PNG")).tolist() == [[list(rgb)]]
+@pytest.mark.parametrize(
+    ("image", "rgb"),
+    [
+        (pixel("RGB", (1, 2, 250)), (1, 2, 250)),
+        (pixel("L", 77), (77, 77, 77)),
+        (pixel("1", 1), WHITE),
+        # Alpha is dropped and leaves the color as it is.
+        (pixel("LA", (77, 9)), (77, 77, 77)),
+        (pixel("RGBA", (1, 2, 3, 0)), (1, 2, 3)),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_every_mode_becomes_rgb(read, image: Image.Image, rgb: tuple[int, int, int]) -> None:
+    assert read(encoded(image, "PNG")).tolist() == [[list(rgb)]]
 
 
 @pytest.mark.parametrize("transparency", [None, 1, bytes([0, 128, 255])])
-def test_a_palette_gives_its_colors_whatever_is_transparent(read, transparency) -> None:
+def test_a_palette_has_its_colors_whatever_is_transparent(read, transparency) -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([*RED, *GREEN, *BLUE])
     image.putdata([0, 1, 2])
@@ -161,13 +160,9 @@ def test_a_plain_jpeg_is_decoded_by_the_faster_library(read, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["a b.jpg", "käfer 犬 🦊.jpg", "no_suffix", "%d.jpg", "[1].jpg"])
-def test_names_may_be_anything(read, name: str) -> None:
+def test_names_may_be_anything_and_paths_text(read, tmp_path: Path, name: str) -> None:
     assert read(encoded(smooth(), "JPEG"), name).shape == (32, 48, 3)
-
-
-def test_a_path_may_be_text(tmp_path: Path) -> None:
-    smooth().save(tmp_path / "a.png")
-    assert read_image(str(tmp_path / "a.png")).shape == (32, 48, 3)
+    assert read_image(str(tmp_path / name)).shape == (32, 48, 3)
 
 
 def test_the_format_is_seen_in_the_file_not_in_its_name(read) -> None:

@@ -133,7 +133,7 @@ class MobileNetV2(nn.Module):
 
     @property
     def feature_info(self) -> dict[str, FeatureInfo]:
-        """Channels and stride of every tap, in the order in which they are computed, at the paper's output stride 32."""
+        """Channels and stride of every tap, in the order of the computation, at the paper's output stride 32."""
         stride = 2
         info: dict[str, FeatureInfo] = {}
         for name, blocks in self._blocks():

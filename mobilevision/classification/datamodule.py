@@ -1,7 +1,6 @@
 """ImageNet, or any images in one folder per class, as batches."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from mobilevision.classification.dataset import (
     list_class_folders,
     read_synset_list,
 )
-from mobilevision.classification.preprocess import DEFAULT_INPUT_SIZE, EvalTransform
+from mobilevision.classification.head import ClassificationConfig
+from mobilevision.classification.preprocess import EvalTransform
 from mobilevision.classification.transforms import TrainTransform
 from mobilevision.classification.types import Batch, Sample
-from mobilevision.head import Head
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, Split, no_test_split
+from mobilevision.head import Preprocess
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
 from mobilevision.training.loader import EpochSampler, ResumableLoader, stack_images
 
 
@@ -51,7 +51,7 @@ class ImageNetDataModule(ImageDataModule):
         ValueError: An option of the augmentation is out of its range.
     """
 
-    train_set: ClassificationDataset
+    default_size = ClassificationConfig.input_size
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class ImageNetDataModule(ImageDataModule):
             "saturation": saturation,
             "random_erase": random_erase,
         }
-        self.datasets: dict[Split, ClassificationDataset] = {}
-        self._set_transforms(EvalTransform(self.input_size or DEFAULT_INPUT_SIZE))
+        size = self.input_size or self.default_size
+        self.set_transforms(EvalTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Find the images that ``stage`` needs and settle the order of the classes.
@@ -103,19 +103,17 @@ class ImageNetDataModule(ImageDataModule):
         self.class_names = classes.names
         for split in splits:
             images = self._find_images(self.folders[split], classes)
-            augment = self.train_transform if split == "train" else None
+            augment = self.augment if split == "train" else None
             self.datasets[split] = ClassificationDataset(images, self.preprocess, augment, self.seed)
-        if "train" in splits:
-            self.train_set = self.datasets["train"]
 
-    def attach(self, head: Head) -> None:
-        """Use a head's evaluation transform, and its input size unless the data has one of its own."""
-        assert isinstance(head.preprocess, EvalTransform)
-        self._set_transforms(replace(head.preprocess, input_size=self.input_size or head.input_size))
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation and the training transform."""
+        self.preprocess = preprocess
+        self.augment = TrainTransform(input_size, **self.augmentation)
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate)
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate
 
     def feature_dataloader(self) -> ResumableLoader:
         """Return the training images as in evaluation, in order, and all of them in every process."""
@@ -128,21 +126,6 @@ class ImageNetDataModule(ImageDataModule):
             collate_fn=collate,
             num_workers=self.num_workers,
         )
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.datasets["val"], collate)
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the batches of the test split."""
-        return self.eval_loader(self.datasets["test"], collate)
-
-    def _set_transforms(self, preprocess: EvalTransform) -> None:
-        self.preprocess = preprocess
-        self.train_transform = TrainTransform(preprocess.input_size, **self.augmentation)
-        for split, dataset in self.datasets.items():
-            dataset.preprocess = preprocess
-            dataset.augment = self.train_transform if split == "train" else None
 
     def _check_folder(self, split: Split) -> None:
         folder = self.folders[split]

@@ -11,8 +11,6 @@ from torch import Tensor
 from mobilevision.classification.types import CROP_SHARE, EvalCrop
 from mobilevision.images import to_tensor
 
-DEFAULT_INPUT_SIZE = 224
-
 
 @dataclass(frozen=True)
 class EvalTransform:

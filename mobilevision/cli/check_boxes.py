@@ -113,7 +113,8 @@ def _check_split(name: Format, given: Namespace, split: Split, parts: Mapping[Sp
 
 def _make_anchors(input_size: int) -> Float[Tensor, "A 4"]:
     # The anchors do not depend on the width, and a narrow network is built in no time.
-    return cast(SSDLiteHead, ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head).anchors
+    head = ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head
+    return cast(SSDLiteHead, head).anchors
 
 
 def _print_contents(splits: Mapping[Split, CheckedSplit], coverage: AnchorCoverage, input_size: int) -> None:

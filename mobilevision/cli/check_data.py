@@ -87,6 +87,7 @@ def _parser() -> CommandParser:
         for kind in ("annotations", "images"):
             text = f"path of the {split} {kind} in the folder; the format's own where not given"
             parser.add_argument(f"--{split}-{kind}", help=text)
+    for split in ("train", "val"):
         parser.add_argument(f"--{split}-masks", help=f"folder of the {split} masks, for the format masks")
     parser.add_argument("--image-suffix", default="", help="ending of the images' names that masks do not share")
     parser.add_argument(

@@ -28,7 +28,7 @@ CHUNK = 4096
 
 
 class CheckedSplit(NamedTuple):
-    """What is known of one split after all of it was read.
+    """One split after all of it was read.
 
     Attributes:
         part: Where it is.
@@ -138,32 +138,29 @@ def clean_annotations(split: CheckedSplit, leave_out: Iterable[Path] = ()) -> di
         split: What was read.
         leave_out: Further images to leave out.
     """
-    annotations, corners = split.annotations, split.annotations.clip_boxes()
     wrong = {finding.file for finding in split.findings if finding.kind == "size differs"} | set(leave_out)
     good = np.array([image.size is not None and image.path not in wrong for image in split.images], np.bool_)
-    good[_find_repeats(_file_names(annotations))] = False
-    owners, image_ids, category_ids = annotations.owners, annotations.image_ids, annotations.category_ids
-    rows = np.flatnonzero(~annotations.find_broken() & good[owners])
+    good[_find_repeats(_file_names(split.annotations))] = False
+    annotations = split.annotations.without(split.annotations.find_broken()).of_images(good)
+    corners = annotations.clip_boxes()
     sides = corners[:, 2:] - corners[:, :2]
     box_areas = np.maximum(annotations.boxes_xywh[:, 2:], 0).prod(axis=1)
     # The areas that a file states are those of outlines; the others change with their boxes.
     areas = np.where(annotations.areas == box_areas, sides.prod(axis=1), annotations.areas)
+    image_ids = np.array(annotations.image_ids, dtype=object)[annotations.owners]
+    category_ids = np.array(annotations.category_ids, dtype=object)[annotations.labels]
+    columns = (image_ids, category_ids, np.concatenate([corners[:, :2], sides], axis=1), areas, annotations.crowd)
     return {
-        "images": [dict(image) for image, keep in zip(annotations.images, good, strict=True) if keep],
+        "images": [dict(image) for image in annotations.images],
         "categories": [
             {**category, "name": name}
             for category, name in zip(annotations.categories, annotations.class_names, strict=True)
         ],
         "annotations": [
-            {
-                "id": number,
-                "image_id": image_ids[owners[row]],
-                "category_id": category_ids[annotations.labels[row]],
-                "bbox": [*corners[row, :2].tolist(), *sides[row].tolist()],
-                "area": float(areas[row]),
-                "iscrowd": int(annotations.crowd[row]),
-            }
-            for number, row in enumerate(rows, start=1)
+            {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": int(crowd)}
+            for number, (image, category, box, area, crowd) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True), start=1
+            )
         ],
     }
 

@@ -75,7 +75,7 @@ def multibox_loss(
         min_negatives: How many count at least; they are all there is in an image without objects.
 
     Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, section 2.2; sigmoid, minimum and
-    normaliser as in the TensorFlow Object Detection API.
+    normalizer as in the TensorFlow Object Detection API.
     """
     matched = match_anchors(boxes, labels, anchors)
     positive = matched != BACKGROUND
@@ -110,7 +110,7 @@ def _hardest_negatives(
     num_negatives: Int64[Tensor, " B"],
     score_function: ScoreFunction,
 ) -> Bool[Tensor, "B A"]:
-    """Return the ``num_negatives`` anchors of each image with the largest loss as background, among those not positive."""
+    """Return the ``num_negatives`` anchors of each image with the largest background loss, among those not positive."""
     hardness = _background_loss(logits.float(), score_function).masked_fill_(positive, -1.0)
     num_negatives = torch.minimum(num_negatives, (~positive).sum(dim=1))
     order = hardness.topk(int(num_negatives.max()), dim=1).indices

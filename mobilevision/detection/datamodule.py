@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
@@ -18,16 +20,14 @@ from mobilevision.detection.formats.layout import (
     find_part,
     read_part,
 )
+from mobilevision.detection.head import DetectionConfig
 from mobilevision.detection.preprocess import EvalTransform
 from mobilevision.detection.transforms import TrainTransform
 from mobilevision.detection.types import PADDING, Batch, Sample
 from mobilevision.findings import Finding, raise_finding
-from mobilevision.head import Head, Preprocess
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, no_test_split
-from mobilevision.training.loader import ResumableLoader, stack_images
-
-DEFAULT_SIZE = 320
-"""Side of the images, in pixels, where neither the user nor a network gives one."""
+from mobilevision.head import Preprocess
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, no_test_split
+from mobilevision.training.loader import stack_images
 
 
 class CocoDataModule(ImageDataModule):
@@ -57,22 +57,16 @@ class CocoDataModule(ImageDataModule):
         val_annotations: File or folder of the validation annotations, in ``root``; the format's own where None.
         test_annotations: File or folder of the test annotations, in ``root``; the format's own where None.
         classes: The categories to keep, by name; all of them where None.
-        input_size: Side of the network's images, in pixels; that of the network where None.
         crop: Whether to train on random crops, see ``crop_randomly``.
         flip: Whether to mirror every other training image.
         photometric: Whether to change the colors of training images.
         zoom_out: Whether to show every other training image smaller, see ``zoom_out_randomly``.
-        batch_size: Images in a batch of one process.
-        num_workers: Processes that read and augment; 0 reads in the training process.
-        seed: With epoch and index it decides order and augmentation of every image.
-        skip_broken: Leave out images that do not decode, annotations that cannot be read and boxes that are broken,
-            with a count, instead of stopping at them. Every image is read once before the run for this.
+        loading: Input size, batch size and the other options of :class:`ImageDataModule`. ``skip_broken`` leaves out
+            annotations that cannot be read and boxes that are broken, too.
     """
 
     category_ids: tuple[int, ...] = ()
-    train_set: DetectionDataset
-    val_set: DetectionDataset
-    test_set: DetectionDataset
+    default_size = DetectionConfig.input_size
 
     def __init__(
         self,
@@ -86,19 +80,13 @@ class CocoDataModule(ImageDataModule):
         val_annotations: str | None = None,
         test_annotations: str | None = None,
         classes: list[str] | None = None,
-        input_size: int | None = None,
         crop: bool = True,
         flip: bool = True,
         photometric: bool = False,
         zoom_out: bool = False,
-        batch_size: int = 32,
-        num_workers: int = 2,
-        seed: int = 0,
-        skip_broken: bool = False,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            input_size=input_size, batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken
-        )
+        super().__init__(**loading)
         self.root = Path(root)
         self.format = format
         self.paths: dict[Split, tuple[str | None, str | None]] = {
@@ -107,10 +95,9 @@ class CocoDataModule(ImageDataModule):
             "test": (test_annotations, test_images),
         }
         self.classes = classes
-        size = input_size or DEFAULT_SIZE
-        self.preprocess: Preprocess = EvalTransform(size)
-        self.train_transform = TrainTransform(size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out)
-        self._datasets: dict[Split, DetectionDataset] = {}
+        self.augmentation = {"crop": crop, "flip": flip, "photometric": photometric, "zoom_out": zoom_out}
+        size = self.input_size or self.default_size
+        self.set_transforms(EvalTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Read the annotations of the splits that ``stage`` needs.
@@ -127,24 +114,17 @@ class CocoDataModule(ImageDataModule):
             raise ValueError(f"{' and '.join(str(each.path) for each in annotations)} must have the same categories")
         self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
         for split, each in images.items():
-            augment = self.train_transform if split == "train" else None
-            self._datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
-            setattr(self, f"{split}_set", self._datasets[split])
+            augment = self.augment if split == "train" else None
+            self.datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
 
-    def attach(self, head: Head) -> None:
-        """Take the evaluation transform and the input size from a head; the datasets are there by then.
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation and the training transform."""
+        self.preprocess = preprocess
+        self.augment = TrainTransform(input_size, **self.augmentation)
 
-        Raises:
-            ValueError: ``input_size`` is given and not that of the head.
-        """
-        if self.input_size not in (None, head.input_size):
-            raise ValueError(
-                f"data.input_size must be that of the detector, {head.input_size}, got {self.input_size}: set one of "
-                "data.input_size and model.input_size"
-            )
-        self.preprocess, self.train_transform.input_size = head.preprocess, head.input_size
-        for dataset in self._datasets.values():
-            dataset.preprocess = head.preprocess
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate
 
     def find_parts(self) -> dict[Split, Part]:
         """Return where the splits are, whether they are there or not.
@@ -156,30 +136,18 @@ class CocoDataModule(ImageDataModule):
         self.format = self.format or find_format(self.root, [annotations for annotations, _ in self.paths.values()])
         return {split: find_part(self.format, self.root, split, *paths) for split, paths in self.paths.items()}
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate)
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.val_set, collate)
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the test batches."""
-        return self.eval_loader(self.test_set, collate)
-
     def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
         self._check_files(parts, split)
         annotations = self._read_annotations(parts, split)
-        folder = parts[split].images
-        images = find_annotated(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
+        paths = annotations.paths(parts[split].images)
         if self.skip_broken:
-            images = images.only(self.drop_broken(images.paths))
-        if not len(images):
+            decoded = set(self.drop_broken(paths))
+            annotations = annotations.of_images(np.array([path in decoded for path in paths], dtype=np.bool_))
+        if not annotations.images:
             raise ValueError(f"{annotations.path} names no image that can be read")
-        if split == "test" and not len(images.annotations.labels):
+        if split == "test" and not len(annotations.labels):
             raise ValueError(f"{annotations.path} has no boxes: there is nothing to measure a network against")
-        return images
+        return find_annotated(annotations, parts[split].images, classes=self.classes, skip_broken=self.skip_broken)
 
     def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
         assert self.format is not None

@@ -48,54 +48,31 @@ class AnnotatedImages:
     Args:
         annotations: Of all images, with their names and sizes.
         folder: Where the images are.
-        trained: Which annotations can be trained on.
-        kept: The images to have, as places in ``annotations``; all of them where None.
     """
 
-    def __init__(
-        self,
-        annotations: CocoAnnotations,
-        folder: Path,
-        trained: Bool[np.ndarray, " N"],
-        kept: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, annotations: CocoAnnotations, folder: Path) -> None:
         self.annotations = annotations
-        self.folder = folder
-        self.trained = trained
-        self.kept = range(len(annotations.images)) if kept is None else kept
+        self.paths = annotations.paths(folder)
         self.sizes = annotations.sizes
         self.corners = annotations.clip_boxes()
+        self.trained = ~find_thin(annotations) & ~annotations.crowd
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.paths)
 
     def __getitem__(self, position: int) -> AnnotatedImage:
         """Return one image by its place in the dataset."""
-        index = self.kept[position]
-        rows = np.arange(self.annotations.starts[index], self.annotations.starts[index + 1])
+        position = range(len(self))[position]
+        rows = np.arange(self.annotations.starts[position], self.annotations.starts[position + 1])
         rows = rows[self.trained[rows]]
-        height, width = self.sizes[index]
+        height, width = self.sizes[position]
         return AnnotatedImage(
-            path=self._path(index),
+            path=self.paths[position],
             size=(int(height), int(width)),
             boxes=self.corners[rows].astype(np.float32),
             labels=self.annotations.labels[rows],
-            truth=self.annotations.truth(index),
+            truth=self.annotations.truth(position),
         )
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files, in the dataset's order."""
-        return [self._path(index) for index in self.kept]
-
-    def only(self, paths: Sequence[Path]) -> "AnnotatedImages":
-        """Return the images whose files are among ``paths``."""
-        wanted = set(paths)
-        kept = [index for index in self.kept if self._path(index) in wanted]
-        return AnnotatedImages(self.annotations, self.folder, self.trained, kept)
-
-    def _path(self, index: int) -> Path:
-        return self.folder / str(self.annotations.images[index]["file_name"])
 
 
 class DetectionDataset(Dataset[Sample]):
@@ -121,7 +98,7 @@ class DetectionDataset(Dataset[Sample]):
 
     def path(self, position: int) -> Path:
         """Return the file of one image."""
-        return self.images[position].path
+        return self.images.paths[position]
 
     def __getitem__(self, key: int | SampleKey) -> Sample:
         """Return one sample: by a plain place as in evaluation, by a key with the augmentation of its epoch, if any.
@@ -201,7 +178,7 @@ def find_annotated(
     thin = find_thin(annotations)
     if thin.any():
         rank_zero_warn(f"{path}: {thin.sum()} boxes are thinner than a pixel and not trained on")
-    return AnnotatedImages(annotations, folder, ~thin & ~annotations.crowd)
+    return AnnotatedImages(annotations, folder)
 
 
 def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:

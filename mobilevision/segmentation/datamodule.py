@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,10 +10,11 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from mobilevision.head import Head
+from mobilevision.head import Preprocess
 from mobilevision.segmentation.balance import count_classes
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.dataset import ImageAndMask, SegmentationDataset
+from mobilevision.segmentation.head import SegmentationConfig
 from mobilevision.segmentation.layouts import (
     AUGMENTED_MASK_DIR,
     AUGMENTED_SPLITS,
@@ -26,12 +26,12 @@ from mobilevision.segmentation.layouts import (
     VocLayout,
 )
 from mobilevision.segmentation.masks import SBD_SUFFIX
-from mobilevision.segmentation.preprocess import DEFAULT_INPUT_SIZE, EvalTransform
+from mobilevision.segmentation.preprocess import EvalTransform
 from mobilevision.segmentation.protocol import DESCRIPTIONS, ProtocolTransform
 from mobilevision.segmentation.transforms import TrainTransform
 from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol, Sample
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, Split, no_test_split
-from mobilevision.training.loader import ResumableLoader, stack_images
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
+from mobilevision.training.loader import stack_images
 
 
 class MaskDataModule(ImageDataModule):
@@ -59,7 +59,7 @@ class MaskDataModule(ImageDataModule):
     default_classes: ClassVar[Sequence[str] | None] = None
     """The classes where neither ``classes`` nor ``class_table`` are given."""
 
-    train_set: SegmentationDataset
+    default_size = SegmentationConfig.input_size
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ class MaskDataModule(ImageDataModule):
         self.class_names = tuple(names or ()) if self.table is None else self.table.names
         self.eval_protocol: EvalProtocol = eval_protocol
         self.scales = {"min_scale": min_scale, "max_scale": max_scale}
-        self.datasets: dict[Split, SegmentationDataset] = {}
-        self._set_transforms(EvalTransform(self.input_size or DEFAULT_INPUT_SIZE))
+        size = self.input_size or self.default_size
+        self.set_transforms(EvalTransform(size), size)
 
     @abstractmethod
     def find_pairs(self, split: Split) -> list[ImageAndMask]:
@@ -101,18 +101,20 @@ class MaskDataModule(ImageDataModule):
             self.datasets[split] = SegmentationDataset(
                 pairs,
                 len(self.class_names),
-                self.eval_transform,
-                self.train_transform if split == "train" else None,
+                self.preprocess,
+                self.augment if split == "train" else None,
                 seed=self.seed,
                 table=self.table,
             )
-            if split == "train":
-                self.train_set = self.datasets[split]
 
-    def attach(self, head: Head) -> None:
-        """Use a head's evaluation transform, and its input size unless the data has one of its own."""
-        assert isinstance(head.preprocess, EvalTransform)
-        self._set_transforms(replace(head.preprocess, input_size=self.input_size or head.input_size))
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation transform, by the protocol, and the training transform."""
+        self.preprocess = ProtocolTransform(preprocess, input_size, self.eval_protocol)
+        self.augment = TrainTransform(input_size, **self.scales)
+
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate_train if split == "train" else partial(collate_eval, protocol=self.eval_protocol)
 
     def count_classes(self) -> Int64[Tensor, " C"]:
         """Count every class's pixels in the training masks, as they are on disk.
@@ -121,25 +123,6 @@ class MaskDataModule(ImageDataModule):
             ValueError: A mask does not decode or holds a value that is no class; the message names it.
         """
         return count_classes([pair.mask for pair in self.train_set.pairs], len(self.class_names), self.table)
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate_train)
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.datasets["val"], partial(collate_eval, protocol=self.eval_protocol))
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the batches of the test split."""
-        return self.eval_loader(self.datasets["test"], partial(collate_eval, protocol=self.eval_protocol))
-
-    def _set_transforms(self, preprocess: EvalTransform) -> None:
-        self.eval_transform = ProtocolTransform(preprocess, self.eval_protocol)
-        self.train_transform = TrainTransform(preprocess.input_size, **self.scales)
-        for split, dataset in self.datasets.items():
-            dataset.transform = self.eval_transform
-            dataset.augment = self.train_transform if split == "train" else None
 
     def _drop_broken_pairs(self, pairs: list[ImageAndMask]) -> list[ImageAndMask]:
         files = [path for pair in pairs for path in pair]

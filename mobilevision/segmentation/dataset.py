@@ -94,7 +94,7 @@ class SegmentationDataset(Dataset[Sample]):
     Args:
         pairs: The files; a sample's place in this list is its position.
         num_classes: Classes of the masks, background included.
-        transform: The evaluation transform of an image with its mask.
+        preprocess: The evaluation transform of an image with its mask.
         augment: The training augmentation, if this is a training set.
         seed: The run's seed, from which every sample's own is made.
         table: What the numbers or colors in the masks stand for, if they are not the classes themselves.
@@ -104,7 +104,7 @@ class SegmentationDataset(Dataset[Sample]):
         self,
         pairs: Sequence[ImageAndMask],
         num_classes: int,
-        transform: Transform,
+        preprocess: Transform,
         augment: Augment | None = None,
         *,
         seed: int = 0,
@@ -112,7 +112,7 @@ class SegmentationDataset(Dataset[Sample]):
     ) -> None:
         self.pairs = pairs
         self.num_classes = num_classes
-        self.transform = transform
+        self.preprocess = preprocess
         self.augment = augment
         self.seed = seed
         self.table = table
@@ -139,7 +139,7 @@ class SegmentationDataset(Dataset[Sample]):
             if self.augment is not None and isinstance(key, SampleKey):
                 pixels, target = self.augment(image, mask, sample_seed(self.seed, key))
             else:
-                pixels, target = self.transform(image, mask)
+                pixels, target = self.preprocess(image, mask)
         except ValueError as error:
             raise ValueError(f"{pair.image}: {error}") from error
         return Sample(pixels, target, position)

@@ -10,7 +10,6 @@ from torch import Tensor
 from mobilevision.images import to_tensor
 from mobilevision.segmentation.geometry import fit_size
 
-DEFAULT_INPUT_SIZE = 513
 PAD_PIXEL = 128
 """The mean pixel: next to 0 once normalized."""
 

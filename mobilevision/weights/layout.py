@@ -23,7 +23,7 @@ IMAGENET_WITH_BACKGROUND = 1001
 
 
 class TrainedOptions(NamedTuple):
-    """What a network was trained with and its tensors do not show; the defaults are those of PyTorch programs."""
+    """Options that a network was trained with and its tensors do not show; the defaults are PyTorch programs'."""
 
     padding: Padding = "symmetric"
     norm_eps: float = 1e-5

@@ -44,7 +44,7 @@ def test_the_channels_lie_last_in_memory(coco):
 
 
 def test_a_batch_without_any_object_can_be_made(coco):
-    batch = collate([make_data(coco).val_set[2]])
+    batch = collate([make_data(coco).datasets["val"][2]])
     assert batch.boxes.shape == (1, 0, 4)
     assert batch.labels.shape == (1, 0)
 
@@ -53,7 +53,7 @@ def test_every_split_has_its_own_files(coco):
     data = make_data(coco)
     data.setup("test")
     for split in ("train", "val", "test"):
-        images = getattr(data, f"{split}_set").images
+        images = data.datasets[split].images
         assert images.paths == [coco.root / f"{split}2017/{image_id:012}.png" for image_id in (3, 7, 12)]
 
 
@@ -68,14 +68,14 @@ def test_a_stage_does_not_ask_for_the_splits_of_others(coco):
     (coco.root / "annotations/instances_train2017.json").unlink()
     data = CocoDataModule(str(coco.root))
     data.setup("validate")
-    assert len(data.val_set) == 3
+    assert len(data.datasets["val"]) == 3
     with pytest.raises(
         FileNotFoundError, match=r"instances_train2017\.json not found: expected .*train2017, .*val2017"
     ):
         data.setup("fit")
     (coco.root / "annotations/instances_val2017.json").unlink()
     data.setup("test")
-    assert len(data.test_set) == 3
+    assert len(data.datasets["test"]) == 3
 
 
 @pytest.mark.parametrize("part", ["annotations/instances_val2017.json", "val2017"])
@@ -95,7 +95,7 @@ def test_every_path_can_be_set(coco, split, stage):
     (coco.root / f"{split}2017").rename(coco.root / "files")
     data = CocoDataModule(str(coco.root), **{f"{split}_images": "files", f"{split}_annotations": "boats.json"})
     data.setup(stage)
-    assert len(getattr(data, f"{split}_set")) == 3
+    assert len(data.datasets[split]) == 3
 
 
 def test_training_and_validation_must_have_the_same_categories(coco):
@@ -140,13 +140,13 @@ def test_a_test_file_without_boxes_is_refused(coco):
 
 def test_a_head_gives_its_evaluation_transform_and_size(coco):
     data = make_data(coco, input_size=None)
-    assert data.train_set[SampleKey(0, 0)].image.shape == data.val_set[0].image.shape == (3, 320, 320)
+    assert data.train_set[SampleKey(0, 0)].image.shape == data.datasets["val"][0].image.shape == (3, 320, 320)
     data.attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
     data.setup("test")
-    for dataset in (data.train_set, data.val_set, data.test_set):
+    for dataset in data.datasets.values():
         assert dataset[SampleKey(0, 1)].image.shape == (3, 48, 48)
         torch.testing.assert_close(dataset[1].boxes[0], torch.tensor([6, 16, 24, 36.0]))
-    with pytest.raises(ValueError, match=r"data\.input_size must be that of the detector, 48, got 32"):
+    with pytest.raises(ValueError, match=r"data\.input_size must be that of the network, 48, got 32"):
         make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
 
 
@@ -171,7 +171,7 @@ def test_annotations_that_cannot_be_read_are_left_out_and_counted_if_so_asked(co
         UserWarning, match=r"left out 1 things that are wrong with .*val2017\.json, first .* annotation 1"
     ):
         data.setup("validate")
-    assert [len(data.val_set[place].truth.labels) for place in range(3)] == [1, 2, 0]
+    assert [len(data.datasets["val"][place].truth.labels) for place in range(3)] == [1, 2, 0]
     path = table / "val.csv"
     path.write_text(path.read_text() + "files/gone.png,1,2,3,4,boat\nfiles/gone.png,x,2,3,4,boat\n")
     with pytest.raises(ValueError, match=r"val\.csv: line 8: xmin must be a finite number, got 'x'"):
@@ -179,7 +179,7 @@ def test_annotations_that_cannot_be_read_are_left_out_and_counted_if_so_asked(co
     data = CocoDataModule(str(table), skip_broken=True)
     with pytest.warns(UserWarning, match=r"left out 2 things that are wrong with .*val\.csv, first .* line 8: xmin"):
         data.setup("validate")
-    assert len(data.val_set) == 3
+    assert len(data.datasets["val"]) == 3
 
 
 def test_a_dataset_without_an_image_is_refused(coco):
@@ -207,12 +207,12 @@ def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(othe
     assert data.format == name
     assert data.class_names == ("boat", "kite")
     assert data.category_ids == (0, 1)
-    assert len(data.train_set) == len(data.val_set) == 3
+    assert len(data.train_set) == len(data.datasets["val"]) == 3
     assert data.train_set[SampleKey(0, 0)].image.shape == (3, 32, 32)
     some = CocoDataModule(str(root), classes=["kite"], input_size=32, num_workers=0)
     some.setup("validate")
     assert some.class_names == ("kite",)
-    assert [len(some.val_set[place].labels) for place in range(3)] == [0, 1, 0]
+    assert [len(some.datasets["val"][place].labels) for place in range(3)] == [0, 1, 0]
 
 
 def test_a_dataset_of_one_class_labels_it_0_and_keeps_the_images_without_it(coco):

@@ -20,6 +20,7 @@ def test_images_come_in_ascending_order_of_their_ids_with_sizes_and_files(coco):
     assert [entry.size for entry in images] == [(90, 50), (60, 80), (64, 64)]
     assert images.paths == [coco.images / f"{image_id:012}.png" for image_id in (3, 7, 12)]
     assert [entry.path for entry in images] == images.paths
+    assert images[-1].size == (64, 64)
 
 
 def test_boxes_become_corners_clipped_to_their_image_and_the_truth_stays_as_it_is(coco):
@@ -113,14 +114,6 @@ def test_missing_images_are_counted_and_the_first_named(coco):
 def test_images_in_folders_of_the_folder_are_found(coco):
     coco.data["images"][0]["file_name"] = "kites/7.png"
     assert read(coco)[1].path == coco.images / "kites/7.png"
-
-
-def test_some_of_the_images_can_be_kept_in_their_order(coco):
-    images = read(coco)
-    kept = images.only([images.paths[2], images.paths[1]])
-    assert [entry.path for entry in kept] == images.paths[1:]
-    assert len(kept) == 2
-    assert kept[0].labels.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,12 @@ class CocoAnnotations(NamedTuple):
             areas=self.areas[kept],
         )
 
+    def of_images(self, kept: Bool[np.ndarray, " I"]) -> "CocoAnnotations":
+        """Return some of the images with their annotations."""
+        rest = self.without(~kept[self.owners])
+        images = tuple(image for image, keep in zip(self.images, kept, strict=True) if keep)
+        return rest._replace(images=images, starts=to_starts(np.diff(rest.starts)[kept]))
+
     def of_classes(self, names: Sequence[str]) -> "CocoAnnotations":
         """Return the annotations of the categories of these names, in the file's order; all images stay.
 

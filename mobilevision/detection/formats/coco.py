@@ -55,11 +55,10 @@ def annotations_of(
     Raises:
         ValueError: One of its lists is missing.
     """
-    find_fault = _find_image_fault if need_images else _find_no_fault
-    images = _sort_by_id(path, "image", rows_of(path, data, "images"), find_fault, on_finding)
-    categories = _sort_by_id(path, "category", rows_of(path, data, "categories"), _find_no_fault, on_finding)
+    images = _sort_by_id(path, "image", _rows_of(path, data, "images"), on_finding, need_images=need_images)
+    categories = _sort_by_id(path, "category", _rows_of(path, data, "categories"), on_finding)
     places, labels = ({row["id"]: place for place, row in enumerate(rows)} for rows in (images, categories))
-    rows = rows_of(path, data, "annotations")
+    rows = _rows_of(path, data, "annotations")
     kept: Sequence[int] = range(len(rows))
     columns = _read_columns(rows, places, labels)
     if columns is None:
@@ -99,12 +98,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {error}") from error
 
 
-def rows_of(path: Path, data: Any, key: str) -> list[Row]:
-    """Return one of the lists of a COCO file.
-
-    Raises:
-        ValueError: There is none, or not one of objects.
-    """
+def _rows_of(path: Path, data: Any, key: str) -> list[Row]:
     rows = data.get(key) if isinstance(data, dict) else None
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return rows
@@ -181,20 +175,20 @@ def _to_finite(values: Any, shape: tuple[int, ...]) -> Float64[np.ndarray, "..."
 
 
 def _sort_by_id(
-    path: Path, kind: str, rows: Sequence[Row], find_fault: Callable[[Row], Fault | None], on_finding: OnFinding
+    path: Path, kind: str, rows: Sequence[Row], on_finding: OnFinding, *, need_images: bool = False
 ) -> tuple[Row, ...]:
     seen: set[int] = set()
 
-    def find_any_fault(row: Row) -> Fault | None:
+    def find_fault(row: Row) -> Fault | None:
         number = row.get("id")
         if not isinstance(number, int):
             return "unreadable annotation", f"id must be an integer, got {number}"
         if number in seen:
             return "duplicate id", f"there are several with the id {number}"
         seen.add(number)
-        return find_fault(row)
+        return _find_image_fault(row) if need_images else None
 
-    good = _find_good(path, kind, rows, find_any_fault, on_finding)
+    good = _find_good(path, kind, rows, find_fault, on_finding)
     return tuple(sorted((rows[place] for place in good), key=lambda row: row["id"]))
 
 
@@ -209,10 +203,6 @@ def _find_good(
         else:
             on_finding(Finding(fault[0], path, f"{kind} {row.get('id', f'at place {place}')}", fault[1]))
     return good
-
-
-def _find_no_fault(row: Row) -> Fault | None:
-    return None
 
 
 def _find_image_fault(row: Row) -> Fault | None:

@@ -5,14 +5,13 @@ line with the columns' names may give them another order and add others; without
 """
 
 import csv
-import math
+from collections.abc import Mapping
 from pathlib import Path
 
-from mobilevision.detection.formats.coco import to_number
-from mobilevision.detection.formats.records import ImageRecord, ObjectRecord, read_lines
+from mobilevision.detection.formats.records import CORNERS, ImageRecord, ObjectRecord, read_corners, read_lines
 from mobilevision.findings import Finding, OnFinding
 
-COLUMNS = ("path", "xmin", "ymin", "xmax", "ymax", "label")
+COLUMNS = ("path", *CORNERS, "label")
 OTHER_NAMES = {"filename": "path", "image": "path", "class": "label"}
 
 
@@ -55,7 +54,7 @@ def read_csv(path: Path, on_finding: OnFinding) -> list[ImageRecord]:
 def _find_columns(path: Path, row: list[str]) -> tuple[list[int], int]:
     """Return the place of each of ``COLUMNS``, and the number of lines before the first object."""
     names = [OTHER_NAMES.get(field.strip().lower(), field.strip().lower()) for field in row]
-    if not set(names) & set(COLUMNS[1:5]):
+    if not set(names) & set(CORNERS):
         return list(range(len(COLUMNS))), 0
     missing = [name for name in COLUMNS if name not in names]
     if missing:
@@ -63,12 +62,8 @@ def _find_columns(path: Path, row: list[str]) -> tuple[list[int], int]:
     return [names.index(name) for name in COLUMNS], 1
 
 
-def _read_object(place: str, fields: dict[str, str]) -> ObjectRecord:
-    numbers = {name: to_number(fields[name]) for name in COLUMNS[1:5]}
-    for name, number in numbers.items():
-        if math.isnan(number):
-            raise ValueError(f"{name} must be a finite number, got {fields[name]!r}")
+def _read_object(place: str, fields: Mapping[str, str]) -> ObjectRecord:
+    left, top, right, bottom = read_corners(fields)
     if not fields["label"]:
         raise ValueError("label must be the name of a class, got none")
-    left, top, right, bottom = numbers.values()
     return ObjectRecord(place, (left, top, right, bottom), fields["label"])

@@ -1,6 +1,6 @@
 """Which format a dataset is in, where its splits are, and how they are read."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -30,7 +30,7 @@ LAYOUTS: Mapping[Format, tuple[tuple[str, str], ...]] = {
 COCO_TEST_FILES = "annotations/instances_test*.json"
 
 SUFFIXES: Mapping[Format, str] = {"coco": ".json", "voc": ".txt", "csv": ".csv"}
-"""What a file of annotations ends in; YOLO's are folders."""
+"""The suffixes of files of annotations; YOLO's are folders."""
 
 
 class Part(NamedTuple):
@@ -119,37 +119,21 @@ def read_part(
         FileNotFoundError: A file is missing.
         ValueError: A file as a whole is not in the format.
     """
-    match name:
-        case "coco":
-            return read_annotations(part.annotations, need_images=True, on_finding=on_finding)
-        case "yolo":
-            class_names = read_names(root, part.annotations)
-            records = read_yolo(part.annotations, part.images, class_names, on_finding)
-        case "voc":
-            records, class_names = _read_unnamed(read_voc, root, part, naming, on_finding)
-        case "csv":
-            records, class_names = _read_unnamed(_read_table, root, part, naming, on_finding)
+    if name == "coco":
+        return read_annotations(part.annotations, need_images=True, on_finding=on_finding)
+    if name == "yolo":
+        class_names = read_names(root, part.annotations)
+        records = read_yolo(part.annotations, part.images, class_names, on_finding)
+    else:
+        records = _read_records(name, part, on_finding)
+        # What is wrong with another split is found when that one is read.
+        named = (records if other == part else _read_records(name, other, lambda finding: None) for other in naming)
+        class_names = read_listed_names(root) or class_names_in([*named] or [records])
     return number_records(part.annotations, part.images, records, class_names, on_finding)
 
 
-def _read_unnamed(
-    read: Callable[[Path, Path, OnFinding], list[ImageRecord]],
-    root: Path,
-    part: Part,
-    naming: Iterable[Part],
-    on_finding: OnFinding,
-) -> tuple[list[ImageRecord], tuple[str, ...]]:
-    records = read(*part, on_finding)
-    listed = read_listed_names(root)
-    if listed:
-        return records, listed
-    # What is wrong with another split is found when that one is read.
-    named = [records if other == part else read(*other, lambda finding: None) for other in naming]
-    return records, class_names_in(record for each in named or [records] for record in each)
-
-
-def _read_table(path: Path, folder: Path, on_finding: OnFinding) -> list[ImageRecord]:
-    return read_csv(path, on_finding)
+def _read_records(name: Format, part: Part, on_finding: OnFinding) -> list[ImageRecord]:
+    return read_voc(*part, on_finding) if name == "voc" else read_csv(part.annotations, on_finding)
 
 
 def _usual(name: Format, split: Split) -> list[tuple[str, str]]:

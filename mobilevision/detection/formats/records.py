@@ -1,5 +1,6 @@
 """Images with boxes and class names, as text formats have them, and their numbering as COCO has it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -7,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
-from mobilevision.detection.formats.coco import FARTHEST, annotations_of
+from mobilevision.detection.formats.coco import FARTHEST, annotations_of, to_number
 from mobilevision.findings import Finding, OnFinding
 from mobilevision.images import IMAGE_SUFFIXES, find_images, read_size
 
 NUM_THREADS = 8
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class ObjectRecord(NamedTuple):
@@ -48,9 +51,9 @@ class ImageRecord(NamedTuple):
     relative: bool = False
 
 
-def class_names_in(records: Iterable[ImageRecord]) -> tuple[str, ...]:
+def class_names_in(splits: Iterable[Sequence[ImageRecord]]) -> tuple[str, ...]:
     """Return the classes of all objects, sorted."""
-    return tuple(sorted({thing.label for record in records for thing in record.objects}))
+    return tuple(sorted({thing.label for records in splits for record in records for thing in record.objects}))
 
 
 def number_records(
@@ -88,6 +91,19 @@ def number_records(
                 annotations.append({"image_id": number, **row})
     categories = [{"id": label, "name": name} for name, label in labels.items()]
     return annotations_of(path, {"images": images, "annotations": annotations, "categories": categories})
+
+
+def read_corners(texts: Mapping[str, str | None]) -> list[float]:
+    """Return the numbers of ``CORNERS``, in this order.
+
+    Raises:
+        ValueError: One of them is not a finite number.
+    """
+    numbers = [to_number(texts[name]) for name in CORNERS]
+    wrong = next((name for name, number in zip(CORNERS, numbers, strict=True) if math.isnan(number)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} must be a finite number, got {texts[wrong]!r}")
+    return numbers
 
 
 def find_by_stem(folder: Path) -> dict[Path, str]:

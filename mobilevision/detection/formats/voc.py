@@ -6,22 +6,21 @@ image, ``xmax`` 500 the right edge of one 500 wide. A 0, which other programs wr
 treated as COCO's crowds, whose overlap is measured over the detection's own area.
 """
 
-import math
 from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
 from mobilevision.detection.formats.coco import to_number
 from mobilevision.detection.formats.records import (
+    CORNERS,
     ImageRecord,
     ObjectRecord,
     find_by_stem,
+    read_corners,
     read_lines,
     without_image_suffix,
 )
 from mobilevision.findings import Finding, OnFinding
-
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class _PlainTree(ElementTree.TreeBuilder):
@@ -89,14 +88,7 @@ def _read_object(element: ElementTree.Element, place: str) -> ObjectRecord:
     label = element.findtext("name", "").strip()
     if not label:
         raise ValueError("name must be that of a class, got none")
-    numbers = []
-    for corner in CORNERS:
-        text = element.findtext(f"bndbox/{corner}")
-        number = to_number(text)
-        if math.isnan(number):
-            raise ValueError(f"{corner} must be a finite number, got {text}")
-        numbers.append(number)
-    left, top, right, bottom = numbers
+    left, top, right, bottom = read_corners({name: element.findtext(f"bndbox/{name}") for name in CORNERS})
     corners = (_from_zero(left), _from_zero(top), right, bottom)
     return ObjectRecord(place, corners, label, element.findtext("difficult", "0").strip() == "1")
 

@@ -66,6 +66,14 @@ def test_leaving_annotations_out_keeps_their_images(coco):
     assert rest.truth(1).labels.tolist() == [0, 0]
 
 
+def test_chosen_images_keep_their_annotations(coco):
+    annotations = read_annotations(coco.annotations).of_images(np.array([False, True, True]))
+    assert annotations.image_ids == (7, 12)
+    assert annotations.starts.tolist() == [0, 3, 3]
+    assert annotations.ids == [1, 3, 4]
+    assert annotations.truth(0).labels.tolist() == [1, 0, 0]
+
+
 def test_chosen_classes_are_numbered_in_the_order_of_the_file(coco):
     annotations = read_annotations(coco.annotations).of_classes(["kite"])
     assert annotations.class_names == ("kite",)

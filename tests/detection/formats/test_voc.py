@@ -82,8 +82,8 @@ def test_entities_are_not_expanded(tmp_path, text):
     [
         ("no xml", r"a\.xml: is not the XML of an image: syntax error: line 1"),
         ("<annotation>&lol;</annotation>", "undefined entity"),
-        (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got wide"),
-        (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got nan"),
+        (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got 'wide'"),
+        (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got 'nan'"),
         (annotation(1, 1, 5, 5).replace("ymax", "bottom"), "object 1: ymax must be a finite number, got None"),
         (annotation(1, 1, 5, 5).replace("kite", " "), "object 1: name must be that of a class, got none"),
     ],
