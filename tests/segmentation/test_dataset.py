@@ -49,7 +49,7 @@ def test_a_mask_of_another_size_than_its_image_is_named_with_both_sizes(tmp_path
     write_voc(tmp_path, val=1)
     save(tmp_path / "SegmentationClass" / "val_0.png", np.zeros((20, 30)))
     dataset = SegmentationDataset(VocLayout(tmp_path).find_pairs("val"), 3, PAD_TO_64)
-    message = f"{tmp_path}/SegmentationClass/val_0.png must be as large as {tmp_path}/JPEGImages/val_0.jpg, 40x32, "
+    message = f"{tmp_path}/SegmentationClass/val_0.png must be as large as {tmp_path}/JPEGImages/val_0.jpg, 72x80, "
     with pytest.raises(ValueError, match=f"^{re.escape(message)}got 30x20$"):
         dataset[0]
 
@@ -57,7 +57,7 @@ def test_a_mask_of_another_size_than_its_image_is_named_with_both_sizes(tmp_path
 def test_an_image_that_the_transform_refuses_is_named(tmp_path, write_voc):
     pairs = VocLayout(write_voc(tmp_path, val=1)).find_pairs("val")
     dataset = SegmentationDataset(pairs, 3, ProtocolTransform(EvalTransform(32), 32, "pad"))
-    with pytest.raises(ValueError, match=r"val_0\.jpg: eval_protocol pad .* 32x32, got 40x32"):
+    with pytest.raises(ValueError, match=r"val_0\.jpg: eval_protocol pad .* 32x32, got 72x80"):
         dataset[0]
 
 
