@@ -10,7 +10,7 @@ from mobilevision.segmentation.layouts import VocLayout
 from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.preprocess import EvalTransform
 from mobilevision.segmentation.protocol import ProtocolTransform
-from mobilevision.training.loader import SampleKey, sample_seed
+from mobilevision.training.loader import SampleKey
 
 PAD_TO_64 = ProtocolTransform(EvalTransform(64), 64)
 
@@ -29,20 +29,6 @@ def test_a_sample_is_image_and_mask_with_its_position(tmp_path, write_voc):
         assert torch.equal(sample.mask, torch.from_numpy(read_mask(tmp_path / "SegmentationClass" / "val_1.png", 3)))
     with pytest.raises(IndexError):
         dataset[3]
-
-
-def test_only_the_keys_of_training_samples_are_augmented_each_with_its_own_seed(tmp_path, write_voc):
-    seeds = []
-
-    def augment(image, mask, seed):
-        seeds.append(seed)
-        return PAD_TO_64(image, mask)
-
-    pairs = VocLayout(write_voc(tmp_path, train=3)).find_pairs("train")
-    dataset = SegmentationDataset(pairs, 3, PAD_TO_64, augment, seed=7)
-    for key in (SampleKey(2, 1), 1, SampleKey(2, 0)):
-        dataset[key]
-    assert seeds == [sample_seed(7, SampleKey(2, 1)), sample_seed(7, SampleKey(2, 0))]
 
 
 def test_a_mask_of_another_size_than_its_image_is_named_with_both_sizes(tmp_path, write_voc, save):
