@@ -189,9 +189,12 @@ def test_a_dataset_has_evaluation_samples_by_number_and_training_samples_by_key(
         assert sample.position == number
         assert torch.equal(sample.image, data.train_set[number].image)
         assert torch.equal(sample.image, trained.network.head.preprocess(read_image(data.train_set.path(number))))
-    samples = [data.train_set[SampleKey(*key)].image for key in ((0, 1), (0, 1), (1, 1))]
-    assert torch.equal(samples[0], samples[1])
-    assert not torch.equal(samples[0], samples[2])
+    other = make_data(task, input_size=SIDE, seed=1)
+    other.setup("fit")
+    drawn = [(data, SampleKey(0, 1)), (data, SampleKey(0, 1)), (data, SampleKey(1, 1)), (other, SampleKey(0, 1))]
+    first, again, *others = (each.train_set[key].image for each, key in drawn)
+    assert torch.equal(first, again)
+    assert not any(torch.equal(first, each) for each in others)
     with pytest.raises(IndexError):
         data.train_set[len(data.train_set)]
 

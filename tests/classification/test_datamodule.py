@@ -51,13 +51,6 @@ def test_testing_measures_the_test_split_and_needs_no_other(root):
     assert make(root, "test").class_names == ("cat",)
 
 
-def test_without_a_test_split_the_error_names_its_place(root):
-    remove(root / "test")
-    with pytest.raises(FileNotFoundError, match=rf"no test split: expected {re.escape(str(root))}/test/CLASS/IMAGE"):
-        make(root, "test")
-    make(root, "fit")
-
-
 def test_training_images_are_also_had_as_in_evaluation_in_order_and_complete(root):
     datamodule = make(root, brightness=1.0)
     batches = list(datamodule.feature_dataloader())

@@ -12,7 +12,6 @@ from mobilevision.classification.dataset import (
     read_synset_list,
 )
 from mobilevision.classification.preprocess import EvalTransform
-from mobilevision.training.loader import SampleKey
 
 
 @pytest.fixture
@@ -97,23 +96,6 @@ def test_a_sample_is_its_image_its_label_and_its_position(tmp_path, write_image)
         assert dataset.path(position) == images[position].path
     with pytest.raises(IndexError):
         dataset[3]
-
-
-def test_only_the_keys_of_training_samples_are_augmented_each_with_its_own_seed(tmp_path, write_image):
-    seeds = []
-
-    def augment(image, seed):
-        seeds.append(seed)
-        return torch.ones(3, 1, 1, dtype=torch.uint8)
-
-    images = [LabeledImage(write_image(tmp_path / "0.png"), 0)] * 2
-    for seed, key in [(0, (0, 0)), (0, (0, 0)), (1, (0, 0)), (0, (1, 0)), (0, (0, 1))]:
-        dataset = ClassificationDataset(images, EvalTransform(1), augment, seed)
-        assert dataset[SampleKey(*key)].image.unique().tolist() == [1]
-    assert dataset[1].image.unique().tolist() == [0]
-    assert ClassificationDataset(images, EvalTransform(1))[SampleKey(3, 1)].image.unique().tolist() == [0]
-    assert seeds[0] == seeds[1]
-    assert (len(seeds), len(set(seeds))) == (5, 4)
 
 
 def test_an_image_that_does_not_decode_is_named(tmp_path):

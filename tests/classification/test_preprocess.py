@@ -8,19 +8,11 @@ from torchvision.transforms import v2
 from mobilevision.classification.preprocess import EvalTransform, center_crop, resize_short_side
 
 
-def gradient(height: int, width: int) -> np.ndarray:
-    """Red tells the row, green the column."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., 0] = np.linspace(0, 255, height)[:, None].round()
-    image[..., 1] = np.linspace(0, 255, width)[None].round()
-    return image
-
-
 @pytest.mark.parametrize(
     ("height", "width", "resized"),
     [(100, 200, (50, 100)), (200, 100, (100, 50)), (64, 64, (50, 50)), (10, 25, (50, 125)), (3, 5, (50, 83))],
 )
-def test_the_short_side_is_resized_and_the_aspect_stays(height, width, resized):
+def test_the_short_side_is_resized_and_the_aspect_stays(height, width, resized, gradient):
     assert resize_short_side(gradient(height, width), 50).shape == (*resized, 3)
 
 
@@ -32,7 +24,7 @@ def test_shrinking_averages_every_pixel():
     assert np.unique(shrunk).tolist() == [4]
 
 
-def test_the_crop_is_in_the_middle():
+def test_the_crop_is_in_the_middle(gradient):
     assert center_crop(gradient(4, 6), 2)[..., :2].tolist() == gradient(4, 6)[1:3, 2:4, :2].tolist()
 
 
@@ -46,7 +38,7 @@ def test_the_middle_seven_eighths_are_cropped():
 
 
 @pytest.mark.parametrize("size", [96, 128, 160, 192, 224])
-def test_images_of_any_size_are_accepted(size):
+def test_images_of_any_size_are_accepted(size, gradient):
     for height, width in ((1, 1), (7, 300), (500, 333)):
         assert EvalTransform(size)(gradient(height, width)).shape == (3, size, size)
 

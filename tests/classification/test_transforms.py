@@ -9,15 +9,7 @@ import torch
 from mobilevision.classification.transforms import TrainTransform
 
 
-def gradient(height: int, width: int) -> np.ndarray:
-    """Red tells the row, green the column."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., 0] = np.linspace(0, 255, height)[:, None].round()
-    image[..., 1] = np.linspace(0, 255, width)[None].round()
-    return image
-
-
-def test_the_seed_alone_decides_the_augmentation():
+def test_the_seed_alone_decides_the_augmentation(gradient):
     transform, image = TrainTransform(32), gradient(80, 60)
     first = [transform(image, seed) for seed in range(4)]
     random.seed(1)
@@ -88,7 +80,7 @@ def test_an_augmentation_out_of_range_is_refused(options, message):
         TrainTransform(32, **options)
 
 
-def test_augmentation_crops_within_the_image_and_mirrors_half():
+def test_augmentation_crops_within_the_image_and_mirrors_half(gradient):
     transform, image = TrainTransform(32), gradient(300, 400)
     crops = np.stack([transform(image, seed).numpy() for seed in range(400)]).astype(float)
     assert crops.shape == (400, 3, 32, 32)

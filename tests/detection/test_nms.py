@@ -1,8 +1,5 @@
 """Selection is exact: the same boxes, labels and order as the obvious way."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import nms
 
-from mobilevision.detection.anchors import make_anchors
-from mobilevision.detection.boxes import decode_boxes
 from mobilevision.detection.nms import clip_detections, rescale_detections, select_detections
 from mobilevision.detection.types import PADDING, PaddedDetections
 
@@ -95,21 +90,6 @@ def test_an_overlap_of_three_fifths_is_above_0_6_as_in_torchvision():
     check(boxes, torch.tensor([[[0.9], [0.8]]]), iou=0.6)
     assert select_detections(boxes, torch.tensor([[[0.9], [0.8]]]), iou_threshold=0.6).scores.shape == (1, 1)
     assert select_detections(boxes, torch.tensor([[[0.9], [0.8]]]), iou_threshold=0.61).scores.shape == (1, 2)
-
-
-@pytest.mark.parametrize("image", ["grace_hopper", "kite_and_cold", "squat", "face", "cat"])
-def test_a_released_detectors_predictions_become_tensorflows_detections(shared: Path, image: str):
-    references = np.load(shared / "references" / "references.npz")
-    offsets, logits, boxes, scores = (
-        torch.from_numpy(references[f"ssdlite/{image}/{name}"])
-        for name in ("offsets", "class_logits", "boxes", "scores")
-    )
-    anchors = make_anchors([(side, side) for side in (19, 10, 5, 3, 2, 1)], 300)
-    # TensorFlow names the vertical coordinate first.
-    decoded = decode_boxes(offsets[:, [1, 0, 3, 2]], anchors)
-    found = clip_detections(select_detections(decoded[None], logits.sigmoid()[None, :, 1:]), 300)
-    assert torch.allclose(found.scores[0], scores, atol=1e-6)
-    assert torch.allclose(found.boxes[0] / 300, boxes[:, [1, 0, 3, 2]], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ def test_masks_are_found_without_their_images(tmp_path, write_voc):
 
 
 def test_an_empty_list_is_named(tmp_path, write_voc):
-    write_voc(tmp_path, val=0)
+    write_voc(tmp_path, val=1)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"val\.txt must name one image on every line, but it is empty"):
         VocLayout(tmp_path).find_pairs("val")
 
