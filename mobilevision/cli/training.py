@@ -91,7 +91,7 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add options that belong to no class: the same for all subcommands, so that a saved configuration serves them all."""
+        """Add options that belong to no class, the same for all subcommands: a saved configuration serves them all."""
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
