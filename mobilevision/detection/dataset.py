@@ -11,6 +11,7 @@ from torchmetrics.utilities import rank_zero_warn
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
+from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.preprocess import LabeledImage, TransformedImage, preprocess_labeled
 from mobilevision.detection.types import Sample, Truth
 from mobilevision.head import Preprocess
@@ -141,7 +142,7 @@ def read_coco(path: Path, folder: Path) -> AnnotatedImages:
         FileNotFoundError: The annotation file or an image is missing.
         ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
     """
-    return find_annotated(read_annotations(path, need_images=True), folder)
+    return find_annotated(read_annotations(path, folder=folder), folder)
 
 
 def find_annotated(
@@ -191,7 +192,7 @@ def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
 def _check_files(path: Path, folder: Path, names: list[str]) -> None:
     # One listing: asking for each of 118 287 files takes minutes on a network drive.
     present = {file.name for file in folder.iterdir()}
-    missing = [name for name in names if name not in present and not (folder / name).is_file()]
+    missing = [name for name in names if name not in present and not is_file(folder / name)]
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks {len(missing)} of the {len(names)} images that {path} names, first "

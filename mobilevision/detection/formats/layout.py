@@ -120,7 +120,7 @@ def read_part(
         ValueError: A file as a whole is not in the format.
     """
     if name == "coco":
-        return read_annotations(part.annotations, need_images=True, on_finding=on_finding)
+        return read_annotations(part.annotations, folder=part.images, on_finding=on_finding)
     if name == "yolo":
         class_names = read_names(root, part.annotations)
         records = read_yolo(part.annotations, part.images, class_names, on_finding)

@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import FARTHEST, annotations_of, to_number
+from mobilevision.detection.formats.names import match_names, read_sizes
 from mobilevision.findings import Finding, OnFinding
-from mobilevision.images import IMAGE_SUFFIXES, find_images, read_size
-
-NUM_THREADS = 8
+from mobilevision.images import IMAGE_SUFFIXES, find_images
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -69,13 +66,14 @@ def number_records(
         on_finding: Called for images without a size, for objects of no class, and where an image comes twice.
     """
     known: dict[str, ImageRecord] = {}
-    for record in records:
-        if record.name in known:
-            on_finding(Finding("duplicate id", record.source, "", f"{record.name} is already in the dataset"))
-        known.setdefault(record.name, record)
+    for record, name in zip(
+        records, match_names(path, folder, [record.name for record in records], on_finding), strict=True
+    ):
+        if name in known:
+            on_finding(Finding("duplicate id", record.source, "", f"{name} is already in the dataset"))
+        known.setdefault(name, record)
     names = sorted(known)
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        sizes = list(pool.map(partial(_find_size, folder), (known[name] for name in names)))
+    sizes = read_sizes([known[name].source for name in names], folder, names, [known[name].size for name in names])
     labels = {name: label for label, name in enumerate(class_names)}
     images, annotations = [], []
     for number, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
@@ -156,15 +154,3 @@ def _to_row(
         "bbox": box,
         "iscrowd": int(thing.ignored),
     }
-
-
-def _find_size(folder: Path, record: ImageRecord) -> tuple[int, int] | Finding:
-    path = folder / record.name
-    if record.size is not None:
-        return record.size
-    try:
-        return read_size(path)
-    except FileNotFoundError:
-        return Finding("missing image", path, "", f"not found, {record.source} names it")
-    except (OSError, ValueError) as error:
-        return Finding("undecodable", path, "", str(error).removeprefix(f"{path} "))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from mobilevision.detection.formats.coco import to_number
+from mobilevision.detection.formats.coco import to_flag, to_number
 from mobilevision.detection.formats.records import (
     CORNERS,
     ImageRecord,
@@ -90,7 +90,10 @@ def _read_object(element: ElementTree.Element, place: str) -> ObjectRecord:
         raise ValueError("name must be that of a class, got none")
     left, top, right, bottom = read_corners({name: element.findtext(f"bndbox/{name}") for name in CORNERS})
     corners = (_from_zero(left), _from_zero(top), right, bottom)
-    return ObjectRecord(place, corners, label, element.findtext("difficult", "0").strip() == "1")
+    difficult = to_flag(element.findtext("difficult") or None)
+    if difficult is None:
+        raise ValueError(f"difficult must be 0, 1, true or false, got {element.findtext('difficult')!r}")
+    return ObjectRecord(place, corners, label, difficult)
 
 
 def _from_zero(low: float) -> float:

@@ -43,7 +43,15 @@ def test_coordinates_count_from_one(tmp_path, written, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "ignored"), [("", False), ("<difficult>0</difficult>", False), ("<difficult>1</difficult>", True)]
+    ("text", "ignored"),
+    [
+        ("", False),
+        ("<difficult/>", False),
+        ("<difficult>0</difficult>", False),
+        ("<difficult> False </difficult>", False),
+        ("<difficult>1</difficult>", True),
+        ("<difficult>TRUE</difficult>", True),
+    ],
 )
 def test_difficult_objects_are_ignored(tmp_path, text, ignored):
     (image,) = read(tmp_path, annotation(1, 1, 5, 5, difficult=text))
@@ -85,6 +93,10 @@ def test_entities_are_not_expanded(tmp_path, text):
         (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got 'wide'"),
         (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got 'nan'"),
         (annotation(1, 1, 5, 5).replace("ymax", "bottom"), "object 1: ymax must be a finite number, got None"),
+        (
+            annotation(1, 1, 5, 5, difficult="<difficult>2</difficult>"),
+            "difficult must be 0, 1, true or false, got '2'",
+        ),
         (annotation(1, 1, 5, 5).replace("kite", " "), "object 1: name must be that of a class, got none"),
     ],
 )
