@@ -19,6 +19,7 @@ from mobilevision.detection.check import (
     check_annotations,
     check_repeats,
     check_sizes,
+    check_splits,
     clean_annotations,
     count_classes,
     measure_coverage,
@@ -51,6 +52,7 @@ def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str
     parts = _find_parts(name, given)
     splits = {split: _check_split(name, given, split, parts) for split in parts}
     findings = [finding for split in splits.values() for finding in split.findings]
+    findings += check_splits({split: checked.annotations for split, checked in splits.items()})
     repeats = check_repeats({name: split.images for name, split in splits.items()})
     coverage = measure_coverage(tuple(splits.values()), _make_anchors(given.input_size), given.input_size)
     _print_contents(splits, coverage, given.input_size)

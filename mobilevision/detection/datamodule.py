@@ -9,8 +9,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
 
-from mobilevision.detection.dataset import AnnotatedImages, DetectionDataset, find_annotated
-from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.dataset import (
+    AnnotatedImages,
+    DetectionDataset,
+    check_measurable,
+    check_trainable,
+    find_annotated,
+)
+from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
 from mobilevision.detection.formats.layout import (
     Format,
     Part,
@@ -104,15 +110,19 @@ class CocoDataModule(ImageDataModule):
 
         Raises:
             FileNotFoundError: A part of the dataset is missing; the message says what is expected.
-            ValueError: An annotation file is not what it should be or has a broken box, or training and validation
-                name different categories.
+            ValueError: An annotation file is not what it should be or has a broken box, training and validation name
+                different categories, or there is no box to train on, or none to measure against.
         """
         parts = self.find_parts()
         images = {split: self._read(parts, split) for split in STAGE_SPLITS[stage]}
-        annotations = [each.annotations for each in images.values()]
-        if len({each.class_names for each in annotations}) > 1:
-            raise ValueError(f"{' and '.join(str(each.path) for each in annotations)} must have the same categories")
-        self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
+        first, *others = images.values()
+        for each in others:
+            each.annotations = match_categories(first.annotations, each.annotations)
+        last = [first, *others][-1].annotations
+        self.class_names, self.category_ids = last.class_names, last.category_ids
+        if len(set(self.class_names)) < len(self.class_names):
+            name = next(name for name in self.class_names if self.class_names.count(name) > 1)
+            raise ValueError(f"{last.path}: the names of classes must differ, there are several {name!r}: rename one")
         for split, each in images.items():
             augment = self.augment if split == "train" else None
             self.datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
@@ -145,9 +155,12 @@ class CocoDataModule(ImageDataModule):
             annotations = annotations.of_images(np.array([path in decoded for path in paths], dtype=np.bool_))
         if not annotations.images:
             raise ValueError(f"{annotations.path} names no image that can be read")
-        if split == "test" and not len(annotations.labels):
-            raise ValueError(f"{annotations.path} has no boxes: there is nothing to measure a network against")
-        return find_annotated(annotations, parts[split].images, classes=self.classes, skip_broken=self.skip_broken)
+        found = find_annotated(annotations, parts[split].images, classes=self.classes, skip_broken=self.skip_broken)
+        if split == "train":
+            check_trainable(found)
+        else:
+            check_measurable(found)
+        return found
 
     def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
         assert self.format is not None
