@@ -15,7 +15,8 @@ from mobilevision.images import DECODING_ERRORS, describe_error, read_image
 NOTES = frozenset(
     {
         *("grayscale", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same image twice"),
-        *("absent classes", "mask without image", "nothing counts", "found by base name", "class without objects"),
+        *("absent classes", "mask without image", "nothing counts"),
+        *("found by base name", "class without objects", "not understood", "not there"),
     }
 )
 """The kinds of findings that are worth knowing and prevent nobody from training."""

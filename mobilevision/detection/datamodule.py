@@ -1,12 +1,12 @@
 """COCO, or any dataset of images with boxes, as batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
 
 from mobilevision.detection.dataset import (
@@ -17,15 +17,7 @@ from mobilevision.detection.dataset import (
     find_annotated,
 )
 from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
-from mobilevision.detection.formats.layout import (
-    Format,
-    Part,
-    Split,
-    describe_layout,
-    find_format,
-    find_part,
-    read_part,
-)
+from mobilevision.detection.formats.layout import Format, FoundDataset, Split, describe_layout, find_dataset, read_part
 from mobilevision.detection.head import DetectionConfig
 from mobilevision.detection.preprocess import EvalTransform
 from mobilevision.detection.transforms import TrainTransform
@@ -101,6 +93,7 @@ class CocoDataModule(ImageDataModule):
             "test": (test_annotations, test_images),
         }
         self.classes = classes
+        self._noted: set[Finding] = set()
         self.augmentation = {"crop": crop, "flip": flip, "photometric": photometric, "zoom_out": zoom_out}
         size = self.input_size or self.default_size
         self.set_transforms(EvalTransform(size), size)
@@ -113,8 +106,10 @@ class CocoDataModule(ImageDataModule):
             ValueError: An annotation file is not what it should be or has a broken box, training and validation name
                 different categories, or there is no box to train on, or none to measure against.
         """
-        parts = self.find_parts()
-        images = {split: self._read(parts, split) for split in STAGE_SPLITS[stage]}
+        found = find_dataset(self.root, self.format, self.paths)
+        self.root, self.format = found.root, found.format
+        rank_zero_info(str(found))
+        images = {split: self._read(found, split) for split in STAGE_SPLITS[stage]}
         first, *others = images.values()
         for each in others:
             each.annotations = match_categories(first.annotations, each.annotations)
@@ -136,55 +131,57 @@ class CocoDataModule(ImageDataModule):
         """Return the function that puts samples of a split into a batch."""
         return collate
 
-    def find_parts(self) -> dict[Split, Part]:
-        """Return where the splits are, whether they are there or not.
-
-        Raises:
-            FileNotFoundError: The dataset's format is not given and not recognized.
-            ValueError: It looks like several formats.
-        """
-        self.format = self.format or find_format(self.root, [annotations for annotations, _ in self.paths.values()])
-        return {split: find_part(self.format, self.root, split, *paths) for split, paths in self.paths.items()}
-
-    def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
-        self._check_files(parts, split)
-        annotations = self._read_annotations(parts, split)
-        paths = annotations.paths(parts[split].images)
+    def _read(self, dataset: FoundDataset, split: Split) -> AnnotatedImages:
+        self._check_files(dataset, split)
+        part = dataset.parts[split]
+        annotations = self._read_annotations(dataset, split)
+        paths = annotations.paths(part.images)
         if self.skip_broken:
             decoded = set(self.drop_broken(paths))
             annotations = annotations.of_images(np.array([path in decoded for path in paths], dtype=np.bool_))
         if not annotations.images:
             raise ValueError(f"{annotations.path} names no image that can be read")
-        found = find_annotated(annotations, parts[split].images, classes=self.classes, skip_broken=self.skip_broken)
+        found = find_annotated(annotations, part.images, classes=self.classes, skip_broken=self.skip_broken)
         if split == "train":
             check_trainable(found)
         else:
             check_measurable(found)
         return found
 
-    def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
-        assert self.format is not None
+    def _read_annotations(self, dataset: FoundDataset, split: Split) -> CocoAnnotations:
         findings: list[Finding] = []
         annotations = read_part(
-            self.format,
-            self.root,
-            parts[split],
-            naming=[parts[name] for name in ("train", "val") if parts[name].annotations.exists()],
-            on_finding=findings.append if self.skip_broken else raise_finding,
+            dataset.format,
+            dataset.root,
+            dataset.parts[split],
+            naming=[dataset.parts[name] for name in ("train", "val") if dataset.parts[name].annotations.exists()],
+            on_finding=lambda finding: self._note(finding, findings),
         )
         if findings:
-            place = parts[split].annotations
+            place = dataset.parts[split].annotations
             rank_zero_warn(f"left out {len(findings)} things that are wrong with {place}, first {findings[0]}")
         return annotations
 
-    def _check_files(self, parts: Mapping[Split, Part], split: Split) -> None:
-        assert self.format is not None
+    def _note(self, finding: Finding, problems: list[Finding]) -> None:
+        """Add a problem to those that are left out, or stop at it; warn once of anything else."""
+        if finding.is_problem and not self.skip_broken:
+            raise_finding(finding)
+        if finding.is_problem:
+            problems.append(finding)
+        elif finding not in self._noted:
+            self._noted.add(finding)
+            rank_zero_warn(str(finding))
+
+    def _check_files(self, dataset: FoundDataset, split: Split) -> None:
+        parts = dataset.parts
         if split == "test" and not any(self.paths[split]) and not parts[split].annotations.exists():
-            raise no_test_split(f"{describe_layout(self.format, split)}, in {self.root}, or data.test_annotations")
-        for path in parts[split]:
+            raise no_test_split(f"{describe_layout(dataset.format, split)}, in {self.root}, or data.test_annotations")
+        for path in parts[split][:2]:
             if not path.exists():
-                expected = ", ".join(str(path) for name in STAGE_SPLITS["fit"] for path in parts[name])
-                raise FileNotFoundError(f"{path} not found: expected {expected}")
+                expected = ", ".join(str(path) for name in STAGE_SPLITS["fit"] for path in parts[name][:2])
+                raise FileNotFoundError(
+                    f"{path} not found: expected {expected}, or data.{split}_annotations and data.{split}_images"
+                )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -147,7 +147,7 @@ def test_the_uncovered_objects_of_real_coco_are_those_of_an_independent_referenc
     corners = box_convert(anchors, "cxcywh", "xyxy")
     scaled = [
         torch.from_numpy(entry.boxes) * (320 / torch.tensor([entry.size[1], entry.size[0]] * 2))
-        for entry in read_coco(*part)
+        for entry in read_coco(part.annotations, part.images)
     ]
     best = box_iou(torch.cat(scaled), corners).amax(dim=1)
     assert sum(coverage.counts) == len(best)

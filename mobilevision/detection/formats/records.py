@@ -65,6 +65,9 @@ def number_records(
         class_names: All classes, in the order of their labels.
         on_finding: Called for images without a size, for objects of no class, and where an image comes twice.
     """
+    for name in sorted({name for name in class_names if list(class_names).count(name) > 1}):
+        text = f"there are several classes of the name {name!r}: rename one"
+        on_finding(Finding("repeated name", path, "", text))
     known: dict[str, ImageRecord] = {}
     for record, name in zip(
         records, match_names(path, folder, [record.name for record in records], on_finding), strict=True
@@ -104,10 +107,35 @@ def read_corners(texts: Mapping[str, str | None]) -> list[float]:
     return numbers
 
 
-def find_by_stem(folder: Path) -> dict[Path, str]:
-    """Return the images in ``folder`` and below: path without suffix to path, both relative to the folder."""
-    found = (path.relative_to(folder) for path in find_images(folder))
-    return {path.with_suffix(""): str(path) for path in found}
+def find_by_stem(folder: Path) -> dict[Path, list[str]]:
+    """Return the images in ``folder`` and below: path without suffix to paths, all relative to the folder."""
+    found: dict[Path, list[str]] = {}
+    for path in find_images(folder):
+        relative = path.relative_to(folder)
+        found.setdefault(relative.with_suffix(""), []).append(str(relative))
+    return found
+
+
+def find_visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern in ``folder`` and below, sorted, without hidden ones as macOS adds them."""
+    return sorted(path for path in folder.rglob(pattern) if not path.name.startswith("."))
+
+
+def choose_image(source: Path, names: Sequence[str], written: str, on_finding: OnFinding) -> str:
+    """Return the image that a file of annotations belongs to, of those that share its name.
+
+    Args:
+        source: The file.
+        names: The images: at least one.
+        written: The name that is written in the file, or nothing. An image of this name goes first.
+        on_finding: Called where there are several images, and none or no single one of this name.
+    """
+    base = written.replace("\\", "/").rpartition("/")[2]
+    named = [name for name in names if Path(name).name == base]
+    if len(names) > 1 and len(named) != 1:
+        text = f"belongs to each of {', '.join(names)}: give them different names, or keep one"
+        on_finding(Finding("several images", source, "", text))
+    return (named or names)[0]
 
 
 def without_image_suffix(name: str) -> Path:

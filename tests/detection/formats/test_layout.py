@@ -48,7 +48,7 @@ def test_a_folder_without_a_dataset_is_refused_with_all_layouts(tmp_path):
         find_format(tmp_path)
     for expected in ("instances_train2017.json (coco)", "ImageSets/Main/train.txt (voc)", "labels/train (yolo)"):
         assert expected in str(refusal.value)
-    assert "train.csv (csv), or set format" in str(refusal.value)
+    assert "train.csv (csv), train (labelme), or set format" in str(refusal.value)
 
 
 def test_the_folders_of_exporting_programs_are_found(voc, yolo):
@@ -60,7 +60,7 @@ def test_the_folders_of_exporting_programs_are_found(voc, yolo):
     assert find_format(voc) == "voc"
     assert find_part("voc", voc, "val") == Part(voc / "valid", voc / "valid")
     assert [len(entry.truth.labels) for entry in read("voc", voc)] == [1, 3, 0]
-    (yolo / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: {0: boat, 1: kite}\n")
+    (yolo / "data.yaml").write_text("train: ../images/train\nval: ../valid/images\nnames: {0: boat, 1: kite}\n")
     for kind in ("images", "labels"):
         (yolo / "valid").mkdir(exist_ok=True)
         (yolo / kind / "val").rename(yolo / "valid" / kind)
