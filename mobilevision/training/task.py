@@ -17,13 +17,7 @@ from mobilevision.network import Network
 from mobilevision.training.building import GivenOptions, build_for_data
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.evaluation import Report
-from mobilevision.training.optimization import (
-    OptimConfig,
-    make_optimizer,
-    make_schedule,
-    parameter_groups,
-    start_later,
-)
+from mobilevision.training.optimization import OptimConfig, make_optimization
 from mobilevision.weights.build import Networks
 from mobilevision.weights.card import WeightsCard
 from mobilevision.weights.classes import remap_head_by_class_name
@@ -262,29 +256,21 @@ class Task(L.LightningModule):
         Raises:
             ValueError: The run has no end, so that a schedule to its end cannot be made.
         """
-        optimizer = make_optimizer(
-            self.optim.optimizer,
-            parameter_groups(self.trained_modules(), self.optim.weight_decay, rates=self.part_rates()),
-            learning_rate=self.optim.learning_rate,
-            momentum=self.optim.momentum,
-            # Lightning clips no gradients for optimizers that could unscale them.
-            fused=self.device.type == "cpu" and not self.trainer.gradient_clip_val,
-        )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
             raise ValueError("trainer.max_epochs or trainer.max_steps must be set, got -1 for both")
-        steps_per_epoch = self._steps_per_epoch()
-        factor = make_schedule(
-            self.optim.schedule,
+        # A run that is bounded in steps only has not made its loader by now.
+        self.trainer.fit_loop.setup_data()
+        optimizer, scheduler = make_optimization(
+            self.optim,
+            self.trained_modules(),
+            self.network.backbone,
+            rates=self.part_rates(),
             total_steps=int(total_steps),
-            steps_per_epoch=steps_per_epoch,
-            warmup_steps=self.optim.warmup_steps,
-            decay=self.optim.decay,
+            steps_per_epoch=math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches),
+            # Lightning clips no gradients for optimizers that could unscale them.
+            fused=self.device.type == "cpu" and not self.trainer.gradient_clip_val,
         )
-        later = start_later(factor, self.optim.backbone_epochs * steps_per_epoch)
-        backbone = set(self.network.backbone.parameters())
-        factors = [later if group["params"][0] in backbone else factor for group in optimizer.param_groups]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def trained_modules(self) -> nn.Module:
@@ -336,11 +322,6 @@ class Task(L.LightningModule):
     def _attached_data(self) -> ImageDataModule | None:
         data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         return data if isinstance(data, ImageDataModule) else None
-
-    def _steps_per_epoch(self) -> int:
-        # A run that is bounded in steps only has not made its loader by now.
-        self.trainer.fit_loop.setup_data()
-        return max(1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
 
     def _log_report(self, split: str) -> None:
         self.report = self.make_report()
