@@ -29,25 +29,28 @@ from mobilevision.training.loader import stack_images
 
 
 class CocoDataModule(ImageDataModule):
-    """Images with boxes: COCO 2017 in its own layout, or any dataset in one of four formats.
+    """Images with boxes: COCO 2017 in its own layout, or any dataset in one of five formats.
 
-    ========  ===========================================================  ==========================================
-    format    annotations                                                  images
-    ========  ===========================================================  ==========================================
-    ``coco``  ``annotations/instances_train2017.json``                     ``train2017``
-    ``voc``   ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
-    ``yolo``  ``labels/train``, ``train/labels``                           ``images/train``, ``train/images``
-    ``csv``   ``train.csv``                                                relative to ``root``
-    ========  ===========================================================  ==========================================
+    ===========  ===========================================================  ========================================
+    format       annotations                                                  images
+    ===========  ===========================================================  ========================================
+    ``coco``     ``annotations/instances_train2017.json``                     ``train2017``
+    ``voc``      ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
+    ``yolo``     ``labels/train``, ``train/labels``                           ``images/train``, ``train/images``
+    ``csv``      ``train.csv``                                                relative to ``root``
+    ``labelme``  ``train``                                                    ``train``
+    ===========  ===========================================================  ========================================
 
+    Other layouts, as Roboflow, CVAT, Label Studio, LabelImg and Darknet write them, are recognized, too; a line says
+    what is. An image is found by its base name where its path is one of another machine.
     The validation split is called ``val`` or ``valid``, the test split ``test``. Crowds, and VOC's difficult objects,
     are evaluated as COCO does with crowds and not trained on; images without objects are trained on. After
     :meth:`setup`, ``category_ids`` are the file's own ids of the labels, by which a result file names them; in the
     other formats classes count from 0.
 
     Args:
-        root: Folder of the dataset.
-        format: ``coco``, ``voc``, ``yolo`` or ``csv``; recognized by what is in ``root`` where None.
+        root: Folder of the dataset, or one that holds only this dataset.
+        format: ``coco``, ``voc``, ``yolo``, ``csv`` or ``labelme``; recognized by what is in ``root`` where None.
         train_images: Folder of the training images, in ``root``; the format's own where None.
         val_images: Folder of the validation images, in ``root``; the format's own where None.
         test_images: Folder of the test images, in ``root``; the format's own where None.

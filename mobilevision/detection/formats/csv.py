@@ -14,7 +14,11 @@ from mobilevision.findings import Finding, OnFinding
 
 COLUMNS = ("path", *CORNERS, "label")
 DELIMITERS = (",", ";", "\t")
-OTHER_NAMES = {"filename": "path", "image": "path", "class": "label"}
+OTHER_NAMES = {
+    **dict.fromkeys(("filename", "file_name", "image", "image_path", "image_name"), "path"),
+    **dict.fromkeys(("class", "class_name"), "label"),
+    **{f"{axis}_{end}": f"{axis}{end}" for axis in "xy" for end in ("min", "max")},
+}
 
 
 def read_csv(path: Path, on_finding: OnFinding) -> list[ImageRecord]:

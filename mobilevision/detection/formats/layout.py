@@ -224,7 +224,9 @@ def find_part(
         ]
         choices += [(str(path), folder if images is None else images) for path, folder in folders]
     parts = [Part(root / Path(files).expanduser(), root / Path(folder).expanduser()) for files, folder in choices]
-    part = next((part for part in parts if _is_there(name, part)), parts[0])
+    there = [part for part in parts if part.annotations.exists() and part.images.exists()]
+    # A folder of labels may be empty.
+    part = next((part for part in there if _looks_like(name, part.annotations, part.images)), (there or parts)[0])
     return part._replace(places=(part.annotations,)) if name == "yolo" and part.annotations.is_file() else part
 
 
@@ -322,20 +324,16 @@ def _holds_splits(root: Path, name: Format) -> bool:
     if name == "coco" and next(root.glob(COCO_TEST_FILES), None):
         return True
     layouts = [layout for split in SPLIT_NAMES for layout in _usual(name, split)]
-    return any(_is_there(name, Part(root / files, root / folder), sure=True) for _, files, folder in layouts)
+    return any(_is_there(name, root, layout) for layout in layouts)
 
 
 def _singles(root: Path, name: Format) -> Iterator[Layout]:
-    for layout in SINGLE[name]:
-        if _is_there(name, Part(root / layout.annotations, root / layout.images), sure=True):
-            yield layout
+    return (layout for layout in SINGLE[name] if _is_there(name, root, layout))
 
 
-def _is_there(name: Format, part: Part, *, sure: bool = False) -> bool:
-    """Return whether a split is there; if ``sure``, only where its files are of the format, even without its images."""
-    if not sure:
-        return part.annotations.exists() and part.images.exists() and _looks_like(name, part.annotations, part.images)
-    return part.annotations.exists() and _looks_like(name, part.annotations, part.images)
+def _is_there(name: Format, root: Path, layout: Layout) -> bool:
+    path = root / layout.annotations
+    return path.exists() and _looks_like(name, path, root / layout.images)
 
 
 def _looks_like(name: Format, path: Path, images: Path | None = None) -> bool:

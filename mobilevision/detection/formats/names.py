@@ -63,8 +63,10 @@ def read_sizes(
     Returns:
         A finding instead where the file is missing or does not decode.
     """
+    unknown = [(source, name) for source, name, size in zip(sources, names, known, strict=True) if size is None]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        return list(pool.map(partial(_read_size, folder), sources, names, known))
+        found = pool.map(partial(_read_size, folder), *zip(*unknown, strict=True)) if unknown else iter(())
+        return [next(found) if size is None else size for size in known]
 
 
 def is_file(path: Path) -> bool:
@@ -75,10 +77,8 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _read_size(folder: Path, source: Path, name: str, known: tuple[int, int] | None) -> tuple[int, int] | Finding:
+def _read_size(folder: Path, source: Path, name: str) -> tuple[int, int] | Finding:
     path = folder / name
-    if known is not None:
-        return known
     try:
         return read_size(path)
     except FileNotFoundError:
