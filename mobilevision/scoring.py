@@ -14,7 +14,8 @@ from torch import Tensor
 from mobilevision.detection.analysis import analyze_detections
 from mobilevision.detection.evaluator import coco_mean_ap
 from mobilevision.detection.formats.annotations import CocoAnnotations, Row
-from mobilevision.detection.formats.coco import number_column, read_annotations, read_json, to_id
+from mobilevision.detection.formats.coco import number_column, read_annotations, read_json
+from mobilevision.detection.formats.values import to_id
 from mobilevision.detection.types import Result, Truth
 from mobilevision.segmentation.boundary import boundary_f_scores
 from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou

@@ -24,15 +24,8 @@ from mobilevision.detection.check import (
     count_classes,
     measure_coverage,
 )
-from mobilevision.detection.formats.layout import (
-    SPLIT_NAMES,
-    Format,
-    FoundDataset,
-    GivenPaths,
-    Split,
-    find_dataset,
-    read_part,
-)
+from mobilevision.detection.formats.exports import SPLIT_NAMES, Format, Split
+from mobilevision.detection.formats.layout import FoundDataset, GivenPaths, find_dataset, read_part
 from mobilevision.detection.head import SSDLiteHead, ssdlite_mobilenet_v2
 from mobilevision.files import replacing, write_json
 from mobilevision.findings import Finding, InspectedImage, inspect_images

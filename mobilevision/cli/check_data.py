@@ -9,7 +9,7 @@ from mobilevision.cli.check_boxes import check_boxes, find_boxes
 from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_splits, looks_like_voc
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
-from mobilevision.detection.formats.layout import SPLIT_NAMES, Format
+from mobilevision.detection.formats.exports import SPLIT_NAMES, Format
 from mobilevision.files import write_json
 from mobilevision.findings import Finding
 

@@ -17,7 +17,8 @@ from mobilevision.detection.dataset import (
     find_annotated,
 )
 from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
-from mobilevision.detection.formats.layout import Format, FoundDataset, Split, describe_layout, find_dataset, read_part
+from mobilevision.detection.formats.exports import Format, Split
+from mobilevision.detection.formats.layout import FoundDataset, describe_layout, find_dataset, read_part
 from mobilevision.detection.head import DetectionConfig
 from mobilevision.detection.preprocess import EvalTransform
 from mobilevision.detection.transforms import TrainTransform

@@ -89,6 +89,24 @@ def read_names(root: Path, labels: Path) -> tuple[str, ...]:
     return names
 
 
+def find_stated(root: Path, split: str) -> list[Path]:
+    """Return the folders and lists that the dataset's own description names, if they are in the dataset.
+
+    Many files of this kind have ``../train/images`` and mean the folder beside them, or the path of another machine.
+    """
+    description = read_description(root)
+    found = (_find_place(root, description.base, stated) for stated in description.splits.get(split, ()))
+    return [place for place in found if place is not None]
+
+
+def find_absent(root: Path, description: Description) -> list[Finding]:
+    """Find the folders and lists that a description names and that are not in the dataset."""
+    stated = [(split, place) for split, places in description.splits.items() for place in places]
+    absent = [f"{split}: {place}" for split, place in stated if _find_place(root, description.base, place) is None]
+    text = f"names what is not in {root}: {', '.join(absent)}"
+    return [Finding("not there", description.path, "", text)] if absent else []
+
+
 def _find_yaml(root: Path) -> Path | None:
     usual = next((root / name for name in USUAL_NAMES if (root / name).is_file()), None)
     if usual is not None:
@@ -169,3 +187,14 @@ def _to_keypoints(path: Path, shape: Any) -> tuple[int, int] | None:
         if size in (2, 3):
             return count, size
     raise ValueError(f"{path}: kpt_shape must be [number of keypoints, 2 or 3], got {str(shape)[:100]}")
+
+
+def _find_place(root: Path, base: str, stated: str) -> Path | None:
+    parts = [part for part in Path(stated.replace("\\", "/")).parts if part not in ("..", "/")]
+    # A folder of images without that of its split is not the one that is meant.
+    ends = [Path(*parts[start:]) for start in range(len(parts)) if start == 0 or parts[start:] != ["images"]]
+    for path in (root / base / stated, *(root / end for end in ends)):
+        resolved = path.resolve()
+        if path.exists() and resolved != root.resolve() and resolved.is_relative_to(root.resolve()):
+            return root / resolved.relative_to(root.resolve())
+    return None

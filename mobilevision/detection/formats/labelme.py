@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from mobilevision.detection.formats.coco import read_json, to_number
+from mobilevision.detection.formats.coco import read_json
 from mobilevision.detection.formats.records import ImageRecord, ObjectRecord, choose_image, find_by_stem, find_visible
+from mobilevision.detection.formats.values import to_number
 from mobilevision.findings import Finding, OnFinding
 
 FLAT_SHAPES = frozenset({"point", "points", "line", "linestrip"})

@@ -2,92 +2,25 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
 from mobilevision.detection.formats.csv import read_csv
-from mobilevision.detection.formats.description import Description, read_description, read_listed_names, read_names
+from mobilevision.detection.formats.description import (
+    find_absent,
+    find_stated,
+    read_description,
+    read_listed_names,
+    read_names,
+)
+from mobilevision.detection.formats.exports import LAYOUTS, SINGLE, SPLIT_NAMES, Format, Layout, Split
 from mobilevision.detection.formats.labelme import looks_like_labelme, read_labelme
 from mobilevision.detection.formats.records import ImageRecord, class_names_in, number_records, read_lines
 from mobilevision.detection.formats.voc import read_voc
 from mobilevision.detection.formats.yolo import Lines, beside_images, read_yolo, read_yolo_lists
-from mobilevision.findings import Finding, OnFinding, raise_finding
+from mobilevision.findings import OnFinding, raise_finding
 from mobilevision.images import IMAGE_SUFFIXES
-
-Format = Literal["coco", "voc", "yolo", "csv", "labelme"]
-"""COCO's JSON, Pascal VOC's XML, YOLO's text, a table ``path,xmin,ymin,xmax,ymax,label``, or LabelMe's JSON files."""
-
-Split = Literal["train", "val", "test"]
-
-SPLIT_NAMES: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
-
-
-class Layout(NamedTuple):
-    """Where programs write the annotations and images of a split, with ``{}`` for its name."""
-
-    title: str
-    annotations: str
-    images: str
-
-
-LAYOUTS: Mapping[Format, tuple[Layout, ...]] = {
-    "coco": (
-        Layout("COCO 2017", "annotations/instances_{}2017.json", "{}2017"),
-        Layout("COCO 2014", "annotations/instances_{}2014.json", "{}2014"),
-        Layout("Roboflow COCO", "{}/_annotations.coco.json", "{}"),
-        Layout("CVAT COCO", "annotations/instances_{}.json", "images/{}"),
-        Layout("CVAT COCO", "annotations/instances_{}.json", "images"),
-        Layout("COCO", "annotations/instances_{}.json", "{}"),
-        Layout("COCO", "annotations/{}.json", "images/{}"),
-        Layout("COCO", "annotations/{}.json", "{}"),
-        Layout("COCO", "annotations/{}.json", "images"),
-    ),
-    "voc": (
-        Layout("Pascal VOC", "ImageSets/Main/{}.txt", "JPEGImages"),
-        Layout("Roboflow VOC", "{}", "{}"),
-        Layout("VOC", "{}/annotations", "{}/images"),
-    ),
-    "yolo": (
-        Layout("YOLO", "labels/{}", "images/{}"),
-        Layout("Roboflow YOLO", "{}/labels", "{}/images"),
-        Layout("YOLO lists", "{}.txt", ""),
-        Layout("YOLO", "{}", "{}"),
-    ),
-    "csv": (Layout("CSV", "{}.csv", ""), Layout("Roboflow CSV", "{}/_annotations.csv", "{}")),
-    "labelme": (
-        Layout("LabelMe", "{}", "{}"),
-        Layout("LabelMe", "annotations/{}", "images/{}"),
-        Layout("LabelMe", "labels/{}", "images/{}"),
-    ),
-}
-"""Where annotations and images of a split are unless the user gives other places, the usual place first."""
-
-SINGLE: Mapping[Format, tuple[Layout, ...]] = {
-    "coco": (
-        Layout("CVAT COCO", "annotations/instances_default.json", "images/default"),
-        Layout("CVAT COCO", "annotations/instances_default.json", "images"),
-        Layout("Label Studio COCO", "result.json", ""),
-        Layout("Roboflow COCO", "_annotations.coco.json", ""),
-        Layout("COCO", "annotations.json", ""),
-    ),
-    "voc": (
-        Layout("Pascal VOC", "ImageSets/Main/trainval.txt", "JPEGImages"),
-        Layout("CVAT VOC", "ImageSets/Main/default.txt", "JPEGImages"),
-        Layout("VOC", "Annotations", "JPEGImages"),
-        Layout("VOC", "Annotations", "images"),
-        Layout("VOC", "annotations", "images"),
-        Layout("LabelImg VOC", "", ""),
-    ),
-    "yolo": (Layout("Label Studio YOLO", "labels", "images"), Layout("LabelImg YOLO", "", "")),
-    "csv": (Layout("Roboflow CSV", "_annotations.csv", ""), Layout("CSV", "annotations.csv", "")),
-    "labelme": (
-        Layout("LabelMe", "", ""),
-        Layout("LabelMe", "annotations", "images"),
-        Layout("LabelMe", "labels", "images"),
-    ),
-}
-"""Where datasets without splits have their annotations and images, which are all to train on."""
 
 COCO_TEST_FILES = "annotations/instances_test*.json"
 
@@ -212,7 +145,7 @@ def find_part(
     """
     choices = [(annotations or files, folder if images is None else images) for _, files, folder in _usual(name, split)]
     if name == "yolo":
-        places = [] if images or annotations else _stated_places(root, split)
+        places = [] if images or annotations else find_stated(root, split)
         if len(places) > 1 or any(place.is_file() for place in places):
             return Part(places[0], root, tuple(places))
         stated = [images] if images else [str(place.relative_to(root)) for place in places]
@@ -264,7 +197,7 @@ def read_part(
         return read_annotations(part.annotations, folder=part.images, on_finding=on_finding)
     if name == "yolo":
         description = read_description(root)
-        for finding in (*description.findings, *_find_absent(root, description)):
+        for finding in (*description.findings, *find_absent(root, description)):
             on_finding(finding)
         class_names = read_names(root, part.annotations)
         meaning = Lines(class_names, description.keypoints)
@@ -361,31 +294,3 @@ def _lists_images(path: Path) -> bool:
     except ValueError:
         return False
     return Path(line).suffix.lower() in IMAGE_SUFFIXES and path.parent.name != "Main"
-
-
-def _stated_places(root: Path, split: Split) -> list[Path]:
-    """Return the folders and lists that the dataset's own description names, if they are in the dataset.
-
-    Many files of this kind have ``../train/images`` and mean the folder beside them, or the path of another machine.
-    """
-    description = read_description(root)
-    found = (_find_place(root, description.base, stated) for stated in description.splits.get(split, ()))
-    return [place for place in found if place is not None]
-
-
-def _find_absent(root: Path, description: Description) -> list[Finding]:
-    stated = [(split, place) for split, places in description.splits.items() for place in places]
-    absent = [f"{split}: {place}" for split, place in stated if _find_place(root, description.base, place) is None]
-    text = f"names what is not in {root}: {', '.join(absent)}"
-    return [Finding("not there", description.path, "", text)] if absent else []
-
-
-def _find_place(root: Path, base: str, stated: str) -> Path | None:
-    parts = [part for part in Path(stated.replace("\\", "/")).parts if part not in ("..", "/")]
-    # A folder of images without that of its split is not the one that is meant.
-    ends = [Path(*parts[start:]) for start in range(len(parts)) if start == 0 or parts[start:] != ["images"]]
-    for path in (root / base / stated, *(root / end for end in ends)):
-        resolved = path.resolve()
-        if path.exists() and resolved != root.resolve() and resolved.is_relative_to(root.resolve()):
-            return root / resolved.relative_to(root.resolve())
-    return None

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
-from mobilevision.detection.formats.coco import FARTHEST, annotations_of, to_number
+from mobilevision.detection.formats.coco import FARTHEST, annotations_of
 from mobilevision.detection.formats.names import match_names, read_sizes
+from mobilevision.detection.formats.values import to_number
 from mobilevision.findings import Finding, OnFinding
 from mobilevision.images import IMAGE_SUFFIXES, find_images
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from mobilevision.detection.formats.coco import to_flag, to_number
 from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.formats.records import (
     CORNERS,
@@ -23,6 +22,7 @@ from mobilevision.detection.formats.records import (
     read_lines,
     without_image_suffix,
 )
+from mobilevision.detection.formats.values import to_flag, to_number
 from mobilevision.findings import Finding, OnFinding
 
 
