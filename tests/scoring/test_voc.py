@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from mobilevision.segmentation.voc import VOC_CLASSES
 from PIL import Image
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mobilevision.scoring import score_voc
+from mobilevision.segmentation.layouts import VOC_CLASSES
 
 
 def save(path, values):
