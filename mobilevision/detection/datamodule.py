@@ -112,7 +112,9 @@ class CocoDataModule(ImageDataModule):
         """
         found = find_dataset(self.root, self.format, self.paths)
         self.root, self.format = found.root, found.format
-        rank_zero_info(str(found))
+        if str(found) != self.recognized:
+            self.recognized = str(found)
+            rank_zero_info(self.recognized)
         images = {split: self._read(found, split) for split in STAGE_SPLITS[stage]}
         first, *others = images.values()
         for each in others:
