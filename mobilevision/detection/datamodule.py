@@ -117,6 +117,11 @@ class CocoDataModule(ImageDataModule):
             rank_zero_info(self.recognized)
         images = {split: self._read(found, split) for split in STAGE_SPLITS[stage]}
         first, *others = images.values()
+        if shared := set(first.paths).intersection(*(each.paths for each in others)) if others else ():
+            rank_zero_warn(
+                f"{len(shared)} images, {min(shared)} among them, are to train on and to measure on: the figures will "
+                "be too good"
+            )
         for each in others:
             each.annotations = match_categories(first.annotations, each.annotations)
         last = [first, *others][-1].annotations

@@ -121,6 +121,13 @@ def test_the_same_categories_under_other_ids_are_matched_by_name(coco):
         assert labels == [[expected.datasets[split][place].truth.labels.tolist()] for place in range(3)]
 
 
+def test_images_to_train_on_and_to_measure_on_are_counted(coco):
+    with pytest.warns(
+        UserWarning, match=r"3 images, .*000000000003\.png among them, are to train on and to measure on"
+    ):
+        make_data(coco, train_images="val2017")
+
+
 def test_two_classes_of_one_name_are_refused(coco):
     coco.data["categories"][0]["name"] = "boat"
     with pytest.raises(ValueError, match=r"val2017\.json: the names of classes must differ, there are several 'boat'"):
@@ -253,6 +260,7 @@ def test_batches_of_images_without_objects_can_be_trained_on(coco):
     assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)]
 
 
+@pytest.mark.filterwarnings("ignore:.* to train on and to measure on")
 def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(other):
     name, root = other
     data = CocoDataModule(str(root), input_size=32, num_workers=0)

@@ -142,7 +142,9 @@ def yolo_with_several_folders(coco, root):
             if (label := root / "all" / f"{path.stem}.txt").is_file():
                 write(root / part / "labels" / label.name, label.read_text())
     shutil.rmtree(root / "all")
-    text = "path: /home/someone/boats\ntrain: [one/images, two/images]\nvalid: [one/images, two/images]\n"
+    for part in ("one", "two"):
+        shutil.copytree(root / part, root / f"val_{part}")
+    text = "path: /home/someone/boats\ntrain: [one/images, two/images]\nvalid: [val_one/images, val_two/images]\n"
     write(root / "data.yaml", f"{text}names: {{0: boat, 1: kite}}\n")
 
 
@@ -272,6 +274,7 @@ def test_an_export_holds_the_same_images_and_objects(coco, export, write, title)
             assert truth.boxes_xywh.tolist() == [pytest.approx(box, abs=1e-9) for _, box, _ in rows]
 
 
+@pytest.mark.filterwarnings("ignore:.* to train on and to measure on")
 @by_case([case for case in WITH_SPLITS if case[0] in (roboflow_coco, yolo_with_several_folders, vocdevkit)])
 def test_a_data_module_needs_nothing_but_the_folder_of_an_export(export, write, title):
     data = CocoDataModule(str(export(write)), input_size=32, num_workers=0)
