@@ -293,4 +293,4 @@ def _lists_images(path: Path) -> bool:
         line = next((line.strip() for line in read_lines(path) if line.strip()), "")
     except ValueError:
         return False
-    return Path(line).suffix.lower() in IMAGE_SUFFIXES and path.parent.name != "Main"
+    return Path(line).suffix.lower() in IMAGE_SUFFIXES and "ImageSets" not in path.parts

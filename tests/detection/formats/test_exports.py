@@ -298,6 +298,12 @@ def test_several_datasets_in_one_folder_are_not_guessed_at(export, coco):
         find_dataset(root, None, NOTHING_GIVEN)
 
 
+def test_lists_of_masks_are_no_dataset_with_boxes(tmp_path):
+    write(tmp_path / "ImageSets/Segmentation/train.txt", "a.jpg\n")
+    with pytest.raises(FileNotFoundError, match="holds no dataset with boxes"):
+        find_dataset(tmp_path, None, NOTHING_GIVEN)
+
+
 def test_what_a_description_names_and_is_not_there_is_said(export):
     root = export(yolo_with_several_folders)
     text = (root / "data.yaml").read_text()
