@@ -1,6 +1,7 @@
 """Findings: what is wrong with a dataset or with the file of an image."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ NOTES = frozenset(
     {
         *("grayscale", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same image twice"),
         *("absent classes", "mask without image", "nothing counts"),
+        *("found by base name", "class without objects", "not understood", "not there"),
     }
 )
 """The kinds of findings that are worth knowing and prevent nobody from training."""
@@ -57,12 +59,14 @@ OnFinding = Callable[[Finding], None]
 
 
 def raise_finding(finding: Finding) -> None:
-    """Stop at the first thing that is wrong.
+    """Stop at the first problem, and warn of a note.
 
     Raises:
-        ValueError: Always.
+        ValueError: The finding is a problem.
     """
-    raise ValueError(str(finding))
+    if finding.is_problem:
+        raise ValueError(str(finding))
+    warnings.warn(str(finding), stacklevel=3)
 
 
 class InspectedImage(NamedTuple):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from mobilevision.cli.check_boxes import check_boxes
+from mobilevision.cli.check_boxes import check_boxes, find_boxes
 from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_splits, looks_like_voc
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
-from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, find_format
+from mobilevision.detection.formats.exports import SPLIT_NAMES, Format
 from mobilevision.files import write_json
 from mobilevision.findings import Finding
 
@@ -24,6 +24,7 @@ NUM_SHOWN = 10
 def run(arguments: list[str]) -> int:
     """Check a dataset; the exit code is 1 where there are problems, and 0 where there are notes at most."""
     given = _parser().parse_args(arguments)
+    given.root = given.root.expanduser()
     if not given.root.is_dir():
         raise FileNotFoundError(f"--root must be a folder, got {given.root}")
     name = given.format or _find_format(given)
@@ -42,8 +43,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _find_format(given: Namespace) -> str:
+    if given.train_masks or given.val_masks:
+        return "masks"
+    if given.splits:
+        return "voc-masks"
     try:
-        return find_format(given.root, (given.train_annotations, given.val_annotations, given.test_annotations))
+        return find_boxes(None, given).format
     except FileNotFoundError:
         if looks_like_voc(given.root):
             return "voc-masks"

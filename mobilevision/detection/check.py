@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mobilevision.detection.boxes import cxcywh_to_xyxy, pairwise_iou
-from mobilevision.detection.dataset import find_thin
-from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.dataset import describe_untrainable, find_thin
+from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
 from mobilevision.detection.formats.layout import Part
 from mobilevision.findings import Finding, InspectedImage
 
@@ -63,9 +63,9 @@ class AnchorCoverage(NamedTuple):
 
 
 def check_annotations(annotations: CocoAnnotations) -> list[Finding]:
-    """Find boxes that cannot be trained on or will be cut, images without objects, and what is there twice."""
+    """Find boxes that cannot be trained on or will be cut, images and classes without objects, and what is twice."""
     path, images = annotations.path, annotations.images
-    findings = _check_boxes(annotations)
+    findings = _check_boxes(annotations) + _check_classes(annotations)
     for index in np.flatnonzero(np.diff(annotations.starts) == 0).tolist():
         text = f"{images[index]['file_name']} has none"
         findings.append(Finding("no objects", path, f"image {images[index]['id']}", text))
@@ -102,6 +102,19 @@ def check_repeats(splits: Mapping[str, Sequence[InspectedImage]]) -> list[Findin
                 findings.append(Finding("in two splits", image.path, "", text))
             elif path != image.path:
                 findings.append(Finding("same image twice", image.path, "", f"has the pixels of {path}"))
+    return findings
+
+
+def check_splits(splits: Mapping[str, CocoAnnotations]) -> list[Finding]:
+    """Find splits with other classes than the first, and a training set without a box to train on."""
+    findings = []
+    if "train" in splits and (reason := describe_untrainable(splits["train"])):
+        findings.append(Finding("nothing to train on", splits["train"].path, "", reason))
+    for other in list(splits.values())[1:]:
+        try:
+            match_categories(next(iter(splits.values())), other)
+        except ValueError as error:
+            findings.append(Finding("other categories", other.path, "", str(error)))
     return findings
 
 
@@ -193,6 +206,22 @@ def _check_boxes(annotations: CocoAnnotations) -> list[Finding]:
         findings += [
             Finding(kind, annotations.path, place, f"{box} {text}") for kind, (is_so, text) in faults.items() if is_so
         ]
+    return findings
+
+
+def _check_classes(annotations: CocoAnnotations) -> list[Finding]:
+    path, names = annotations.path, annotations.class_names
+    parents = {category.get("supercategory") for category in annotations.categories if "name" in category}
+    findings = []
+    for label in np.flatnonzero(np.bincount(annotations.labels, minlength=len(names)) == 0).tolist():
+        name, place = names[label], f"category {annotations.category_ids[label]}"
+        what = ", and is only the supercategory of others" if name in parents - {None} else ""
+        text = f"{name!r} has no objects{what}: leave it out of the categories, or of data.classes"
+        findings.append(Finding("class without objects", path, place, text))
+    for label in _find_repeats(names):
+        place = f"category {annotations.category_ids[label]}"
+        text = f"there are several of the name {names[label]!r}: rename it, or give its objects to the first"
+        findings.append(Finding("repeated name", path, place, text))
     return findings
 
 

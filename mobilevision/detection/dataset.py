@@ -11,6 +11,7 @@ from torchmetrics.utilities import rank_zero_warn
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
+from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.preprocess import LabeledImage, TransformedImage, preprocess_labeled
 from mobilevision.detection.types import Sample, Truth
 from mobilevision.head import Preprocess
@@ -19,6 +20,11 @@ from mobilevision.training.loader import SampleKey, sample_seed
 
 MIN_TRAINED_SIDE = 1.0
 """Boxes that are thinner than this many pixels of the file are not trained on."""
+
+MAX_FRACTION = 1.5
+"""Boxes that end within this many pixels are fractions of the images' sides, as far as rounding makes them."""
+
+NUM_SHOWN = 10
 
 Augment = Callable[[LabeledImage, int], TransformedImage]
 """An image with boxes and a seed in; the network's pixels and the boxes in these out."""
@@ -141,7 +147,7 @@ def read_coco(path: Path, folder: Path) -> AnnotatedImages:
         FileNotFoundError: The annotation file or an image is missing.
         ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
     """
-    return find_annotated(read_annotations(path, need_images=True), folder)
+    return find_annotated(read_annotations(path, folder=folder), folder)
 
 
 def find_annotated(
@@ -181,6 +187,56 @@ def find_annotated(
     return AnnotatedImages(annotations, folder)
 
 
+def check_trainable(images: AnnotatedImages) -> None:
+    """Refuse a training set without a box to train on, and warn of classes without one.
+
+    Raises:
+        ValueError: No box can be trained on; the message counts them by their faults, and names the likely cause.
+    """
+    annotations = images.annotations
+    counts = np.bincount(annotations.labels[images.trained], minlength=len(annotations.categories))
+    absent = [name for name, count in zip(annotations.class_names, counts.tolist(), strict=True) if count == 0]
+    if reason := describe_untrainable(annotations):
+        raise ValueError(f"{annotations.path} has no box to train on: {reason}")
+    if absent:
+        more = f" and {len(absent) - NUM_SHOWN} more" if len(absent) > NUM_SHOWN else ""
+        rank_zero_warn(
+            f"{annotations.path} has no object of {', '.join(absent[:NUM_SHOWN])}{more} to train on: the network will "
+            "not find any; data.classes names the classes to keep"
+        )
+
+
+def describe_untrainable(annotations: CocoAnnotations) -> str:
+    """Return why none of the boxes can be trained on, with the likely cause; nothing where one can."""
+    count, num_crowds = len(annotations.labels), int(annotations.crowd.sum())
+    if not (find_thin(annotations) | annotations.crowd).all():
+        return ""
+    if not count:
+        return f"it has no object at all in {len(annotations.images)} images"
+    if num_crowds == count:
+        return f"all {count} objects are crowds (iscrowd, difficult), which are not trained on"
+    if np.abs(annotations.clip_boxes()).max() <= MAX_FRACTION:
+        return (
+            f"all {count} boxes are thinner than a pixel, and none reaches beyond {MAX_FRACTION:g}: they seem to be "
+            "fractions of the images' sides from 0 to 1, where pixels are expected; multiply them by width and height"
+        )
+    return f"of {count} boxes {num_crowds} are crowds and {count - num_crowds} thinner than a pixel"
+
+
+def check_measurable(images: AnnotatedImages) -> None:
+    """Refuse a dataset without an object to measure a network against.
+
+    Raises:
+        ValueError: There is none, or all of them are crowds.
+    """
+    annotations = images.annotations
+    if annotations.crowd.all():
+        crowds = f": all {len(annotations.crowd)} are crowds" if len(annotations.crowd) else ""
+        raise ValueError(
+            f"{annotations.path} has no boxes to measure a network against{crowds}: name annotations with objects"
+        )
+
+
 def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
     """Return which boxes are, within their image, thinner than ``MIN_TRAINED_SIDE``."""
     corners = annotations.clip_boxes()
@@ -191,7 +247,7 @@ def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
 def _check_files(path: Path, folder: Path, names: list[str]) -> None:
     # One listing: asking for each of 118 287 files takes minutes on a network drive.
     present = {file.name for file in folder.iterdir()}
-    missing = [name for name in names if name not in present and not (folder / name).is_file()]
+    missing = [name for name in names if name not in present and not is_file(folder / name)]
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks {len(missing)} of the {len(names)} images that {path} names, first "

@@ -52,6 +52,8 @@ class ImageDataModule(L.LightningDataModule):
     """Side of the images where neither the data nor a network states one, in pixels."""
     class_names: tuple[str, ...] = ()
     """The names of the classes, known after :meth:`setup`."""
+    recognized: str = ""
+    """What :meth:`setup` has recognized where the user does not say it, on one line."""
     by_head: Mapping[str, "ImageDataModule"] = MappingProxyType({})
     """The data modules of several heads, by head; none where there is one dataset."""
 

@@ -60,10 +60,14 @@ def test_a_loss_that_is_not_finite_ends_a_dry_run_and_the_drawings_are_there(set
 def test_a_dry_run_draws_images_without_objects(setups, run, tmp_path):
     path = setups["detection"].root / "annotations/instances_train2017.json"
     content = json.loads(path.read_text())
-    (tmp_path / "empty.json").write_text(json.dumps(content | {"annotations": []}))
-    options = setups["detection"].options(tmp_path, "--data.train_annotations", tmp_path / "empty.json")
+    (tmp_path / "few.json").write_text(json.dumps(content | {"annotations": content["annotations"][:2]}))
+    options = setups["detection"].options(tmp_path, "--data.train_annotations", tmp_path / "few.json")
     code, _, err = run("fit", "--dry-run", *options)
     assert (code, err) == (0, "")
+    (tmp_path / "few.json").write_text(json.dumps(content | {"annotations": []}))
+    code, _, err = run("fit", "--dry-run", *options)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "few.json has no box to train on: it has no object at all in 8 images" in err
 
 
 def test_the_help_says_what_a_dry_run_is():

@@ -101,8 +101,37 @@ def test_every_path_can_be_set(coco, split, stage):
 def test_training_and_validation_must_have_the_same_categories(coco):
     path = coco.root / "annotations/instances_train2017.json"
     path.write_text(path.read_text().replace("boat", "ship"))
-    with pytest.raises(ValueError, match="must have the same categories"):
+    with pytest.raises(ValueError, match="must have the same categories, got 'ship', 'kite', and 'boat', 'kite': give"):
         CocoDataModule(str(coco.root)).setup("fit")
+
+
+def test_the_same_categories_under_other_ids_are_matched_by_name(coco):
+    expected = make_data(coco)
+    path = coco.annotations
+    swapped = [{"id": 44, "name": "boat"}, {"id": 7, "name": "kite"}]
+    ids = {44: 7, 5: 44}
+    rows = [row | {"category_id": ids[row["category_id"]]} for row in coco.data["annotations"]]
+    path.write_text(json.dumps(coco.data | {"categories": swapped, "annotations": rows}))
+    data = CocoDataModule(str(coco.root), input_size=32, num_workers=0)
+    data.setup("fit")
+    assert data.class_names == ("boat", "kite")
+    assert data.category_ids == (44, 7)
+    for split in ("train", "val"):
+        labels = [[data.datasets[split][place].truth.labels.tolist()] for place in range(3)]
+        assert labels == [[expected.datasets[split][place].truth.labels.tolist()] for place in range(3)]
+
+
+def test_images_to_train_on_and_to_measure_on_are_counted(coco):
+    with pytest.warns(
+        UserWarning, match=r"3 images, .*000000000003\.png among them, are to train on and to measure on"
+    ):
+        make_data(coco, train_images="val2017")
+
+
+def test_two_classes_of_one_name_are_refused(coco):
+    coco.data["categories"][0]["name"] = "boat"
+    with pytest.raises(ValueError, match=r"val2017\.json: the names of classes must differ, there are several 'boat'"):
+        make_data(coco, stage="validate")
 
 
 def test_measuring_on_the_test_split_uses_its_images(other):
@@ -188,18 +217,50 @@ def test_a_dataset_without_an_image_is_refused(coco):
         make_data(coco, stage="validate")
 
 
-def test_an_epoch_of_images_without_objects_can_be_trained_on_and_measured(coco):
-    coco.data["annotations"] = []
-    data = make_data(coco, batch_size=2, **ALL_AUGMENTATION)
-    batches = [*data.train_dataloader(), *data.val_dataloader()]
-    assert sum(len(batch.images) for batch in batches) == 2 + 3
-    for batch in batches:
-        assert batch.boxes.shape == (len(batch.images), 0, 4)
-        assert batch.boxes.dtype == torch.float32
-        assert batch.labels.shape == (len(batch.images), 0)
-        assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)] * len(batch.images)
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (None, "has no box to train on: it has no object at all in 3 images"),
+        ({"iscrowd": "true"}, "all 4 objects are crowds"),
+        ({"bbox": [0.25, 0.5, 0.75, 0.5]}, "fractions of the images' sides from 0 to 1, where pixels are expected"),
+        ({"bbox": [10, 20, 30, 0.5]}, "of 4 boxes 1 are crowds and 3 thinner than a pixel"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*thinner than a pixel")
+def test_a_training_set_without_a_box_to_train_on_is_refused_with_its_likely_cause(coco, change, cause):
+    for row in coco.data["annotations"]:
+        row.update(change or {})
+    coco.data["annotations"] = coco.data["annotations"] if change else []
+    with pytest.raises(ValueError, match=cause) as refusal:
+        make_data(coco)
+    assert str(coco.root / "annotations/instances_train2017.json") in str(refusal.value)
 
 
+def test_a_dataset_with_nothing_to_measure_against_is_refused(coco):
+    for row in coco.data["annotations"]:
+        row["iscrowd"] = 1
+    with pytest.raises(ValueError, match=r"val2017\.json has no boxes to measure a network against: all 4 are crowds"):
+        make_data(coco, stage="validate")
+
+
+def test_a_class_without_objects_to_train_on_is_named(coco):
+    coco.data["categories"] += [{"id": 50 + place, "name": f"class {place}"} for place in range(12)]
+    with pytest.warns(
+        UserWarning, match=r"train2017\.json has no object of class 0, .* class 9 and 2 more to train on"
+    ):
+        make_data(coco)
+
+
+def test_batches_of_images_without_objects_can_be_trained_on(coco):
+    data = make_data(coco, batch_size=1, **ALL_AUGMENTATION)
+    batch = next(batch for batch in data.train_dataloader() if batch.positions.item() == 2)
+    assert batch.boxes.shape == (1, 0, 4)
+    assert batch.boxes.dtype == torch.float32
+    assert batch.labels.shape == (1, 0)
+    assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)]
+
+
+@pytest.mark.filterwarnings("ignore:.* to train on and to measure on")
 def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(other):
     name, root = other
     data = CocoDataModule(str(root), input_size=32, num_workers=0)

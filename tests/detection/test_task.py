@@ -67,10 +67,10 @@ def test_a_predicted_batch_has_boxes_in_pixels_of_its_files(make_data):
         torch.testing.assert_close(found.boxes, square.boxes * scale)
 
 
-@pytest.mark.parametrize("objects", [True, False], ids=["one class", "no objects"])
-def test_batches_of_one_on_maps_of_one_cell_train_without_nan(coco, make_data, make_trainer, objects):
+def test_batches_of_one_on_maps_of_one_cell_train_without_nan(coco, make_data, make_trainer):
+    # Two of the three images have no object.
     kept = [annotation for annotation in coco.data["annotations"] if annotation["category_id"] == 44]
-    coco.data |= {"categories": coco.data["categories"][:1], "annotations": kept if objects else []}
+    coco.data |= {"categories": coco.data["categories"][:1], "annotations": kept}
     task, trainer = DetectionTask(**SMALL), make_trainer(max_epochs=2)
     trainer.fit(task, make_data(batch_size=1))
     assert task.network.head.map_sizes[-2:] == [(1, 1), (1, 1)]
@@ -78,7 +78,6 @@ def test_batches_of_one_on_maps_of_one_cell_train_without_nan(coco, make_data, m
     assert trainer.callback_metrics["train/loss"].isfinite()
     assert all(value.isfinite().all() for value in task.state_dict().values())
     assert math.isfinite(task.report.figures["loss"])
-    assert task.report.figures["map"] == -1 or objects
 
 
 def test_a_preset_stands_for_options_that_may_be_given_beside_it():

@@ -1,6 +1,7 @@
 """Boxes in a table: a line ``path,xmin,ymin,xmax,ymax,label`` for each object.
 
-The corners are pixels from 0, the far ones exclusive. A line with only a path is an image without objects. A first
+The corners are pixels from 0, the far ones exclusive. Semicolons or tabs may stand for the commas, and decimal commas
+for the points then. A line with only a path is an image without objects. A first
 line with the columns' names may give them another order and add others; without one the order is as above.
 """
 
@@ -12,7 +13,12 @@ from mobilevision.detection.formats.records import CORNERS, ImageRecord, ObjectR
 from mobilevision.findings import Finding, OnFinding
 
 COLUMNS = ("path", *CORNERS, "label")
-OTHER_NAMES = {"filename": "path", "image": "path", "class": "label"}
+DELIMITERS = (",", ";", "\t")
+OTHER_NAMES = {
+    **dict.fromkeys(("filename", "file_name", "image", "image_path", "image_name"), "path"),
+    **dict.fromkeys(("class", "class_name"), "label"),
+    **{f"{axis}_{end}": f"{axis}{end}" for axis in "xy" for end in ("min", "max")},
+}
 
 
 def read_csv(path: Path, on_finding: OnFinding) -> list[ImageRecord]:
@@ -26,16 +32,17 @@ def read_csv(path: Path, on_finding: OnFinding) -> list[ImageRecord]:
         FileNotFoundError: There is no such file.
         ValueError: It is not a table, or lacks a column.
     """
-    reader = csv.reader(read_lines(path), strict=True)
+    lines = read_lines(path)
+    first_line = next((line for line in lines if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first_line.count)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
     try:
-        rows = [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except csv.Error as error:
         raise ValueError(f"{path} is not CSV: line {reader.line_num}: {error}") from error
     places, first = _find_columns(path, rows[0][1] if rows else [])
     objects: dict[str, list[ObjectRecord]] = {}
     for number, row in rows[first:]:
-        if not any(field.strip() for field in row):
-            continue
         fields = dict(zip(COLUMNS, (row[place].strip() if place < len(row) else "" for place in places), strict=True))
         place = f"line {number}"
         if not fields["path"]:
@@ -44,6 +51,8 @@ def read_csv(path: Path, on_finding: OnFinding) -> list[ImageRecord]:
         found = objects.setdefault(fields["path"], [])
         if not any(fields[name] for name in COLUMNS[1:]):
             continue
+        if delimiter != ",":
+            fields |= {name: fields[name].replace(",", ".") for name in CORNERS}
         try:
             found.append(_read_object(place, fields))
         except ValueError as error:
