@@ -83,7 +83,7 @@ def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
     truths = VocLayout(root).find_masks(split)
     if not predictions.is_dir():
         raise FileNotFoundError(f"folder of predictions not found: {predictions}")
-    predicted = find_files(predictions, list(truths), ".png")
+    predicted = find_files(predictions, list(truths))
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         confusions, scores = zip(*pool.map(_compare_masks, truths.values(), predicted), strict=True)
     iou = mean_iou(torch.stack(confusions).sum(dim=0))

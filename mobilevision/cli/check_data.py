@@ -91,9 +91,7 @@ def _parser() -> CommandParser:
         parser.add_argument(f"--{split}-masks", help=f"folder of the {split} masks, for the format masks")
     parser.add_argument("--image-suffix", default="", help="ending of the images' names that masks do not share")
     parser.add_argument(
-        "--mask-suffix",
-        default=".png",
-        help="ending of the masks' names that images do not share, default: %(default)s",
+        "--mask-suffix", default="", help="ending of the masks' names that images do not share, default: .png or any"
     )
     parser.add_argument("--splits", nargs="+", help="lists to check, for the format voc-masks; default: train val")
     parser.add_argument("--classes", nargs="+", help="the masks' classes in order, background included")

@@ -208,7 +208,8 @@ class MaskFolderDataModule(MaskDataModule):
         image_suffix: The end of the images' names, beyond the part they share with their mask:
             ``_leftImg8bit.png`` for Cityscapes. Any ending of an image by default.
         mask_suffix: The end of the masks' names, beyond the part they share with their image:
-            ``_gtFine_labelIds.png`` for Cityscapes.
+            ``_gtFine_labelIds.png`` for Cityscapes. ``.png`` by default or, where there is no such file and masks have
+            a folder of their own, any ending of an image.
         options: Classes or a table of classes, and what else :class:`MaskDataModule` has.
 
     Raises:
@@ -227,7 +228,7 @@ class MaskFolderDataModule(MaskDataModule):
         test_images: str = "images/test",
         test_masks: str = "masks/test",
         image_suffix: str = "",
-        mask_suffix: str = ".png",
+        mask_suffix: str = "",
         **options: Any,
     ) -> None:
         super().__init__(**options)
