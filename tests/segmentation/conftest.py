@@ -18,14 +18,15 @@ def save_mask(mask: np.ndarray, path: Path) -> None:
 
 
 def write_pair(home: Path, name: str, *, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A bright square on dark noise: red is class 1, green is class 2, and its upper edge is 255."""
+    """A bright square on dark noise: red above is class 1, green below is class 2, and its upper edge is 255."""
     height, width = size
     pixels, mask = rng.integers(0, 80, (height, width, 3), dtype=np.uint8), np.zeros(size, np.uint8)
     side = height // 2
     top, left = rng.integers(0, height - side), rng.integers(0, width - side)
-    label = 1 + int(rng.integers(2))
-    pixels[top : top + side, left : left + side, label - 1] = 220
-    mask[top : top + side, left : left + side] = label
+    for label, start in ((1, top), (2, top + side // 2)):
+        pixels[start : top + side, left : left + side, :2] = 0
+        pixels[start : top + side, left : left + side, label - 1] = 220
+        mask[start : top + side, left : left + side] = label
     mask[top, left : left + side] = 255
     Image.fromarray(pixels).save(home / "JPEGImages" / f"{name}.jpg", quality=95)
     save_mask(mask, home / "SegmentationClass" / f"{name}.png")
