@@ -136,8 +136,21 @@ def read_size(path: str | Path) -> tuple[int, int]:
         raise ValueError(f"{path} does not decode as an image: {describe_error(error)}") from error
 
 
-def find_images(folder: str | Path) -> list[Path]:
-    """Return the images in ``folder`` and below by their suffixes, sorted, and warn of files that are left out."""
+def find_images(*folders: str | Path) -> list[Path]:
+    """Return the images in folders and below by their suffixes, each folder's sorted, and warn of what is left out."""
+    found, left_out = [], Counter[str]()
+    for folder in folders:
+        images, others = _list_images(folder)
+        found += sorted(images)
+        left_out += others
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+        place = os.path.commonpath(folders)
+        warnings.warn(f"{left_out.total()} files in {place} are left out, they are no images: {counts}", stacklevel=2)
+    return found
+
+
+def _list_images(folder: str | Path) -> tuple[list[Path], Counter[str]]:
     images, left_out = [], Counter[str]()
     for place, folders, names in os.walk(folder):
         visible = [name for name in names if not is_hidden(name)]
@@ -149,10 +162,7 @@ def find_images(folder: str | Path) -> list[Path]:
                 images.append(path)
             elif suffix not in TEXT_SUFFIXES:
                 left_out[suffix or "without suffix"] += 1
-    if left_out.total():
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()) if count)
-        warnings.warn(f"{left_out.total()} files in {folder} are left out, they are no images: {counts}", stacklevel=2)
-    return sorted(images)
+    return images, left_out
 
 
 def is_hidden(name: str) -> bool:
