@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mobilevision.images import BITS, DECODING_ERRORS, RangeError, describe_error, read_image
+from mobilevision.images import BITS, DECODING_ERRORS, MAX_16_BITS, RangeError, describe_error, read_image
 
 NOTES = frozenset(
     {
@@ -25,7 +25,6 @@ PNG_DEPTH = 24
 """The place of the byte that holds the bit depth of a PNG's samples; Pillow does not return it."""
 
 GRAYSCALE_MODES = frozenset({"1", "L", "LA"})
-MAX_16_BITS = 65_535
 
 
 class Finding(NamedTuple):

@@ -61,6 +61,8 @@ MIN_VALUES, MAX_VALUES = (340, 280), (341, 281)
 """The TIFF tags of the stated range: (S)MinSampleValue and (S)MaxSampleValue."""
 BITS, SAMPLE_FORMAT, UNSIGNED = 258, 339, 1
 
+MAX_16_BITS = 65_535
+
 JPEG_END = b"\xff\xd9"
 ORIENTATION = 0x0112
 """The EXIF tag whose values from 5 on mean that height and width are swapped."""
