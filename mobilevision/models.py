@@ -102,7 +102,8 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Any) 
     if task is None:
         return build_network(weights, path, **options)
     if task not in [head.task for head in weights.card.heads.values()]:
-        raise ValueError(f"{path} holds {weights.card.tasks}, not {task}: {name} cannot be built from it")
+        unknown = weights.card.unknown
+        raise ValueError(f"{path} holds {weights.card.tasks}, not {task}: {name} cannot be built from it{unknown}")
     known = ("preset", *option_fields(name))
     check_names("option", options, known)
     backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
@@ -144,7 +145,9 @@ def build_network(
     """
     card = weights.card
     if not card.heads:
-        raise ValueError(f"{source} holds a backbone alone: start a network from it with backbone_weights")
+        raise ValueError(
+            f"{source} holds a backbone alone: start a network from it with backbone_weights{card.unknown}"
+        )
     backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
     if options and len(card.heads) > 1:
         raise ValueError(f"options of a head must be given by head, as heads, got {', '.join(options)}")
