@@ -1,4 +1,4 @@
-"""The head of a network: everything that differs between tasks."""
+"""What differs between tasks: the part of a network behind the backbone, and how images go in and answers come out."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ class HeadConfig:
         output_stride: The stride at which the head reads the backbone: 8, 16 or 32.
 
     Raises:
-        ValueError: A value outside what is said above, or ``num_classes`` or ``input_size`` below 1.
+        ValueError: ``num_classes`` or ``input_size`` is below 1, or ``output_stride`` is not 8, 16 or 32.
     """
 
     num_classes: int

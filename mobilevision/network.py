@@ -86,10 +86,11 @@ class Network(nn.Module):
         """The only head.
 
         Raises:
-            AttributeError: There are several.
+            ValueError: There are several.
         """
         if len(self.heads) != 1:
-            raise AttributeError(f"the network has several heads: use heads[name], one of {', '.join(self.heads)}")
+            # An AttributeError would be replaced by nn.Module's own.
+            raise ValueError(f"the network has several heads: use heads[name], one of {', '.join(self.heads)}")
         return next(iter(self.named_heads.values()))
 
     @property

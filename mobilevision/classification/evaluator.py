@@ -127,11 +127,11 @@ class ClassificationEvaluator(Evaluator):
     def analyze(self) -> dict[str, Any]:
         """Return the most frequent confusions, and how fast the images came from the last reset to the figures."""
         rows = self.rows()
-        pairs = confused_pairs(rows["labels"], rows["predicted"], self.num_classes, NUM_PAIRS)
+        names, pairs = self.names, confused_pairs(rows["labels"], rows["predicted"], self.num_classes, NUM_PAIRS)
         seconds = self._end - self._start
         return {
             "confusions": [
-                {"label": self.names[label], "predicted": self.names[predicted], "images": count}
+                {"label": names[label], "predicted": names[predicted], "images": count}
                 for label, predicted, count in pairs
             ],
             "images_per_second": len(rows["labels"]) / seconds if seconds else 0.0,

@@ -18,7 +18,6 @@ from mobilevision.options import split_options
 from mobilevision.training.building import GivenOptions
 from mobilevision.training.optimization import OptimConfig
 from mobilevision.training.task import Task
-from mobilevision.weights.file import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +93,9 @@ class ClassificationTask(Task):
             return
         linear = cast(ClassificationHead, self.network.head).linear
         data = compute_features(self.network, self.trainer.datamodule.feature_dataloader())  # type: ignore[attr-defined]
-        start, source = (
-            LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()),
-            self._given.backbone_weights,
-        )
+        start = LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
         if self._given.pretrained is None:
-            start = nearest_rows(data, linear.out_features, read_weights(source) if source else None)
+            start = nearest_rows(data, linear.out_features, self._backbone_weights)
         layer = fit_layer(data, start, label_smoothing=self.label_smoothing)
         # Every process has fitted its own: they differ in the order of sums only.
         linear.load_state_dict(self.trainer.strategy.broadcast(layer)._asdict())

@@ -72,7 +72,7 @@ class DetectionConfig(HeadConfig):
         super().__post_init__()
         check_names("score_function", [self.score_function], get_args(ScoreFunction))
         if self.output_stride != NOMINAL_STRIDE:
-            raise ValueError(f"output_stride of SSDLite must be {NOMINAL_STRIDE}, got {self.output_stride}")
+            raise ValueError(f"output_stride of a detector must be {NOMINAL_STRIDE}, got {self.output_stride}")
 
 
 class ExtraLayer(nn.Sequential):

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -80,6 +80,11 @@ class Evaluator(Metric):
     def analyze(self) -> dict[str, Any]:
         """Return what explains the figures, as plain JSON values; with several processes every one must call it."""
         return {}
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        # torchmetrics would look for tensors among all values of a report: with a thousand classes this takes longer
+        # than computing them.
+        return compute
 
     def add_rows(self, positions: Int64[Tensor, " B"], **columns: Shaped[Tensor, "B ..."]) -> None:
         """Add a row for each image of a batch.

@@ -19,7 +19,7 @@ from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.evaluation import Report
 from mobilevision.training.optimization import OptimConfig, make_optimization
 from mobilevision.weights.build import Networks
-from mobilevision.weights.card import WeightsCard
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.classes import remap_head_by_class_name
 from mobilevision.weights.file import NETWORK_PREFIX
 from mobilevision.weights.legacy import is_legacy, rename_tensors, upgrade_card
@@ -27,6 +27,9 @@ from mobilevision.weights.loading import LoadReport
 
 SOURCES = ("pretrained", "backbone_weights")
 """The hyper-parameters that name files to start from."""
+
+STATES = ("state_dict", "current_model_state")
+"""The tensors in a checkpoint; where weights are averaged the first are the average, and the second the model."""
 
 
 class Task(L.LightningModule):
@@ -37,7 +40,7 @@ class Task(L.LightningModule):
     files that its run started from.
 
     Args:
-        network: A network to train, instead of one built from options.
+        network: A network to train, instead of one built from options; it gets the mode of the task, training.
         given: Options and weights to build the network from.
         optim: The optimization.
 
@@ -70,6 +73,7 @@ class Task(L.LightningModule):
         self.load_reports: list[LoadReport] = []
         """The outcome of loading weights, known once the network is built."""
         self._untrained: LoadReport | None = None
+        self._backbone_weights: Weights | None = None
         self._given = given
         self.criteria = nn.ModuleDict()
         self.evaluators = nn.ModuleDict()
@@ -101,9 +105,10 @@ class Task(L.LightningModule):
         """
         data = self._attached_data()
         if "network" not in self._modules:
-            network, self._untrained, backbone_report = build_for_data(self._given, self.networks, data)
+            built = build_for_data(self._given, self.networks, data)
+            network, self._untrained, backbone_report, self._backbone_weights = built
             self.load_reports = [report for report in (backbone_report, self._untrained) if report is not None]
-            self._take(network)
+            self._take(network.train(self.training))
             self.hparams.update(self.describe_options(network))
         heads = self.network.named_heads
         for name, head in heads.items():
@@ -141,7 +146,7 @@ class Task(L.LightningModule):
     def on_train_start(self) -> None:
         """Remember the run's seed, which the steps' seeds are made from, and freeze the parts that are frozen."""
         self._seed = torch.initial_seed()
-        self._untrained = None
+        self._untrained = self._backbone_weights = None
         # A run that is resumed in the middle of an epoch does not start that epoch.
         self.on_train_epoch_start()
 
@@ -298,8 +303,9 @@ class Task(L.LightningModule):
             return
         legacy = is_legacy(checkpoint["card"])
         card = upgrade_card(checkpoint["card"]) if legacy else WeightsCard.from_metadata(checkpoint["card"])
-        if legacy:
-            checkpoint["state_dict"] = rename_tensors(checkpoint["state_dict"], card, NETWORK_PREFIX)
+        for key in STATES if legacy else ():
+            if key in checkpoint:
+                checkpoint[key] = rename_tensors(checkpoint[key], card, NETWORK_PREFIX)
         for name, head in self.network.named_heads.items():
             theirs = card.heads[name].class_names if name in card.heads else ()
             if theirs and head.class_names and theirs != head.class_names:
@@ -316,7 +322,7 @@ class Task(L.LightningModule):
 
     def _take(self, network: Network) -> None:
         # The property of this name reads it; add_module would ask the property first.
-        self._modules["network"] = network
+        self._modules["network"] = network.train(self.training)
         network.backbone.requires_grad_(self.optim.backbone_rate > 0)
 
     def _attached_data(self) -> ImageDataModule | None:

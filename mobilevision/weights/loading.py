@@ -195,7 +195,9 @@ def _name_classes(
 ) -> None:
     for name, match in matches.items():
         theirs, head = card.heads[pairs[name]], heads[name]
-        if len(theirs.class_names) == theirs.config["num_classes"] and len(match.places) == head.num_classes:
+        named = len(theirs.class_names) == theirs.config["num_classes"] and len(match.places) == head.num_classes
+        # The names of the data stay: the weights may spell them differently.
+        if named and not head.class_names:
             head.class_names = tuple(theirs.class_names[match.places[label]] for label in range(head.num_classes))
 
 

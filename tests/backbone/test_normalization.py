@@ -23,7 +23,7 @@ def test_bytes_and_floats_come_to_the_same():
     torch.testing.assert_close(normalization(images), normalization(images / 255))
 
 
-def test_it_gives_channels_last():
+def test_normalized_pixels_are_channels_last():
     images = torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
     assert Normalization()(images).is_contiguous(memory_format=torch.channels_last)
 

@@ -149,8 +149,7 @@ def test_the_analysis_names_what_is_taken_for_what():
 
 def test_without_images_there_are_no_figures():
     evaluator = ClassificationEvaluator(2)
-    with pytest.warns(UserWarning, match="before the ``update``"):
-        report = evaluator.compute()
+    report = evaluator.compute()
     assert report.num_images == report.figures["loss"] == 0
     assert all(math.isnan(report.figures[name]) for name in ("top1", "top5", "ece"))
     assert evaluator.analyze()["confusions"] == []

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mobilevision.detection.loss import multibox_loss
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder
@@ -13,17 +12,18 @@ from torchvision.models.detection.ssd import SSD
 
 from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import cxcywh_to_xyxy, encode_boxes
+from mobilevision.detection.criterion import DetectionCriterion, multibox_loss
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.types import PADDING, RawPredictions
+from mobilevision.detection.types import PADDING, Batch, DetectorOutput
 
 ANCHORS = make_anchors([(side, side) for side in (6, 3, 2, 1, 1, 1)], 96)
 ROW = torch.tensor([[10.0 + 20 * place, 10, 10, 10] for place in range(8)])
 """Eight anchors side by side, none of which touches the next."""
 
 
-def predictions_of(num_images: int, anchors: Tensor, num_classes: int, *, random: bool = False) -> RawPredictions:
+def draw_outputs(num_images: int, anchors: Tensor, num_classes: int, *, random: bool = False) -> DetectorOutput:
     draw = torch.randn if random else torch.zeros
-    return RawPredictions(
+    return DetectorOutput(
         draw(num_images, len(anchors), 4).requires_grad_(),
         draw(num_images, len(anchors), num_classes + 1).requires_grad_(),
     )
@@ -37,62 +37,68 @@ def random_targets(num_images: int, most: int, num_classes: int) -> tuple[Tensor
     return boxes, labels
 
 
+def add_up(outputs: DetectorOutput, boxes: Tensor, labels: Tensor, anchors: Tensor, **options) -> Tensor:
+    """Return the loss that is trained on."""
+    positions = torch.arange(len(labels))
+    batch = Batch(torch.empty(len(labels), 3, 0, 0), boxes, labels, torch.ones(len(labels), 2), positions, ())
+    return sum(DetectionCriterion(anchors, **options)(outputs, batch).values())
+
+
 def one_box_on(place: int) -> tuple[Tensor, Tensor]:
     return cxcywh_to_xyxy(ROW[place])[None, None], torch.zeros(1, 1, dtype=torch.int64)
 
 
 def test_a_positive_and_its_three_negatives_count():
-    predictions = predictions_of(1, ROW, num_classes=1)
+    outputs = draw_outputs(1, ROW, num_classes=1)
     with torch.no_grad():
-        predictions.offsets[0, 2] = torch.tensor([0.5, -3.0, 0, 0])
-        predictions.offsets[0, 3] = 100.0
-    loss = multibox_loss(predictions, *one_box_on(2), ROW)
+        outputs.offsets[0, 2] = torch.tensor([0.5, -3.0, 0, 0])
+        outputs.offsets[0, 3] = 100.0
+    loss = multibox_loss(outputs, *one_box_on(2), ROW)
     assert loss.num_positives.tolist() == [1]
     assert loss.localization.tolist() == pytest.approx([0.5 * 0.5**2 + (3 - 0.5)])
     assert loss.classification.tolist() == pytest.approx([4 * 2 * math.log(2)])
-    assert loss.total.item() == pytest.approx(0.125 + 2.5 + 8 * math.log(2))
+    assert add_up(outputs, *one_box_on(2), ROW).item() == pytest.approx(0.125 + 2.5 + 8 * math.log(2))
 
 
 def test_the_hardest_negatives_count_and_the_easy_ones_do_not():
-    predictions = predictions_of(1, ROW, num_classes=1)
+    outputs = draw_outputs(1, ROW, num_classes=1)
     with torch.no_grad():
-        predictions.logits[0, :, 1] = torch.tensor([-9.0, 5, 0, -8, 3, -7, 4, -6])
-    multibox_loss(predictions, *one_box_on(2), ROW).total.backward()
-    counted = predictions.logits.grad[0].abs().sum(dim=1) > 0
+        outputs.logits[0, :, 1] = torch.tensor([-9.0, 5, 0, -8, 3, -7, 4, -6])
+    add_up(outputs, *one_box_on(2), ROW).backward()
+    counted = outputs.logits.grad[0].abs().sum(dim=1) > 0
     assert counted.nonzero()[:, 0].tolist() == [1, 2, 4, 6]
 
 
 def test_an_image_without_objects_counts_three_negatives():
     for num_boxes in (0, 2):
-        predictions = predictions_of(2, ROW, num_classes=1)
-        labels = torch.full((2, num_boxes), PADDING)
-        loss = multibox_loss(predictions, torch.zeros(2, num_boxes, 4), labels, ROW)
+        outputs = draw_outputs(2, ROW, num_classes=1)
+        targets = torch.zeros(2, num_boxes, 4), torch.full((2, num_boxes), PADDING)
+        loss = multibox_loss(outputs, *targets, ROW)
         assert loss.num_positives.tolist() == [0, 0]
         assert loss.localization.tolist() == [0, 0]
         assert loss.classification.tolist() == pytest.approx([3 * 2 * math.log(2)] * 2)
-        loss.total.backward()
-        assert predictions.logits.grad.isfinite().all()
-        assert predictions.offsets.grad.tolist() == torch.zeros(2, 8, 4).tolist()
+        add_up(outputs, *targets, ROW).backward()
+        assert outputs.logits.grad.isfinite().all()
+        assert outputs.offsets.grad.tolist() == torch.zeros(2, 8, 4).tolist()
 
 
 def test_positives_do_not_count_twice_where_negatives_run_out():
     boxes = cxcywh_to_xyxy(ROW[:6])[None]
-    loss = multibox_loss(predictions_of(1, ROW, num_classes=1), boxes, torch.zeros(1, 6, dtype=torch.int64), ROW)
+    loss = multibox_loss(draw_outputs(1, ROW, num_classes=1), boxes, torch.zeros(1, 6, dtype=torch.int64), ROW)
     assert loss.classification.tolist() == pytest.approx([8 * 2 * math.log(2)])
 
 
 def test_the_scalar_is_divided_by_the_positives_of_the_whole_batch():
     boxes = cxcywh_to_xyxy(ROW[:2]).repeat(3, 1, 1)
     labels = torch.tensor([[0, 0], [0, PADDING], [PADDING, PADDING]])
-    loss = multibox_loss(predictions_of(3, ROW, num_classes=1), boxes, labels, ROW)
-    assert loss.num_positives.tolist() == [2, 1, 0]
-    assert loss.total.item() == pytest.approx((8 + 4 + 3) * 2 * math.log(2) / 3)
+    loss = add_up(draw_outputs(3, ROW, num_classes=1), boxes, labels, ROW)
+    assert loss.item() == pytest.approx((8 + 4 + 3) * 2 * math.log(2) / 3)
 
 
 def test_softmax_equals_torchvision_where_every_image_has_objects():
     boxes, labels = random_targets(3, 5, num_classes=4)
-    predictions = predictions_of(3, ANCHORS, num_classes=4, random=True)
-    loss = multibox_loss(predictions, boxes, labels, ANCHORS, score_function="softmax")
+    outputs = draw_outputs(3, ANCHORS, num_classes=4, random=True)
+    loss = multibox_loss(outputs, boxes, labels, ANCHORS, score_function="softmax")
     torchvision_ssd = SimpleNamespace(box_coder=BoxCoder((10.0, 10.0, 5.0, 5.0)), neg_to_pos_ratio=3.0)
     expected = SSD.compute_loss(
         torchvision_ssd,
@@ -100,7 +106,7 @@ def test_softmax_equals_torchvision_where_every_image_has_objects():
             {"boxes": image_boxes, "labels": image_labels + 1}
             for image_boxes, image_labels in zip(boxes, labels, strict=True)
         ],
-        {"bbox_regression": predictions.offsets, "cls_logits": predictions.logits},
+        {"bbox_regression": outputs.offsets, "cls_logits": outputs.logits},
         [cxcywh_to_xyxy(ANCHORS)] * 3,
         list(match_anchors(boxes, labels, ANCHORS)),
     )
@@ -112,9 +118,9 @@ def test_softmax_equals_torchvision_where_every_image_has_objects():
 def test_sigmoid_and_its_gradient_equal_the_obvious_way():
     boxes, labels = random_targets(3, 5, num_classes=4)
     labels[2] = PADDING
-    predictions = predictions_of(3, ANCHORS, num_classes=4, random=True)
-    loss = multibox_loss(predictions, boxes, labels, ANCHORS)
-    gradients = torch.autograd.grad(loss.total, predictions)
+    outputs = draw_outputs(3, ANCHORS, num_classes=4, random=True)
+    loss = multibox_loss(outputs, boxes, labels, ANCHORS)
+    gradients = torch.autograd.grad(add_up(outputs, boxes, labels, ANCHORS), outputs)
 
     matched = match_anchors(boxes, labels, ANCHORS)
     parts = []
@@ -124,39 +130,36 @@ def test_sigmoid_and_its_gradient_equal_the_obvious_way():
         classes = torch.zeros(len(ANCHORS), dtype=torch.int64)
         classes[positive] = labels[image][found] + 1
         errors = F.binary_cross_entropy_with_logits(
-            predictions.logits[image], F.one_hot(classes, 5).float(), reduction="none"
+            outputs.logits[image], F.one_hot(classes, 5).float(), reduction="none"
         ).sum(dim=1)
         negatives = errors[~positive].sort(descending=True).values[: max(3 * int(positive.sum()), 3)]
         expected = encode_boxes(boxes[image][found], ANCHORS[positive])
-        localization = F.huber_loss(predictions.offsets[image][positive], expected, reduction="sum")
+        localization = F.huber_loss(outputs.offsets[image][positive], expected, reduction="sum")
         parts.append((localization, errors[positive].sum() + negatives.sum(), positive.sum()))
     localization, classification, num_positives = (torch.stack(part) for part in zip(*parts, strict=True))
     assert torch.allclose(loss.localization, localization, rtol=1e-5)
     assert torch.allclose(loss.classification, classification, rtol=1e-5)
-    expected_gradients = torch.autograd.grad(
-        (localization.sum() + classification.sum()) / num_positives.sum(), predictions
-    )
+    expected_gradients = torch.autograd.grad((localization.sum() + classification.sum()) / num_positives.sum(), outputs)
     for gradient, expected in zip(gradients, expected_gradients, strict=True):
         assert torch.allclose(gradient, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
-def test_half_precision_predictions_give_a_float32_loss(score_function: str):
+def test_the_loss_of_half_precision_outputs_is_computed_in_full(score_function: str):
     boxes, labels = random_targets(2, 4, num_classes=3)
-    exact = predictions_of(2, ANCHORS, num_classes=3, random=True)
-    half = RawPredictions(*(part.detach().bfloat16() for part in exact))
-    loss = multibox_loss(half, boxes, labels, ANCHORS, score_function=score_function)
-    assert {part.dtype for part in loss[:2]} == {torch.float32}
-    full = multibox_loss(exact, boxes, labels, ANCHORS, score_function=score_function)
-    assert loss.total.item() == pytest.approx(full.total.item(), rel=0.02)
+    exact = draw_outputs(2, ANCHORS, num_classes=3, random=True)
+    half = DetectorOutput(*(part.detach().bfloat16() for part in exact))
+    loss, full = (add_up(each, boxes, labels, ANCHORS, score_function=score_function) for each in (half, exact))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(full.item(), rel=0.02)
 
 
 @pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
 def test_logits_far_from_zero_give_a_finite_loss_and_gradient(score_function: str):
-    predictions = predictions_of(1, ROW, num_classes=1)
+    outputs = draw_outputs(1, ROW, num_classes=1)
     with torch.no_grad():
-        predictions.logits[0, :, 1] = torch.tensor([1e4, -1e4, -1e4, 1e4, 500, 200, 90, 0])
-    loss = multibox_loss(predictions, *one_box_on(2), ROW, score_function=score_function).total
+        outputs.logits[0, :, 1] = torch.tensor([1e4, -1e4, -1e4, 1e4, 500, 200, 90, 0])
+    loss = add_up(outputs, *one_box_on(2), ROW, score_function=score_function)
     loss.backward()
     assert loss.item() == pytest.approx(1e4 + 2e4 + 500, rel=1e-3)
-    assert predictions.logits.grad.isfinite().all()
+    assert outputs.logits.grad.isfinite().all()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mobilevision.detection.postprocess import clip_detections, rescale_detections, select_detections
 from torch import Tensor
 from torchvision.ops import nms
 
 from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import decode_boxes
+from mobilevision.detection.nms import clip_detections, rescale_detections, select_detections
 from mobilevision.detection.types import PADDING, PaddedDetections
 
 
