@@ -1,7 +1,7 @@
 """Time the classifier against torchvision's: ``python scripts/benchmark_classification.py [--json FILE]``.
 
-Both sides run in turn, each in a process of its own. ``ratio`` says how many times ours the peer takes; ``spread`` has
-the least and the largest of the rounds. On a machine with other work on it no figure means anything.
+Both sides run in turn, each in a process of its own. ``ratio`` is the peer's median time over ours, ``spread`` the
+least and the largest ratio of a round. On a machine with other work on it no figure means anything.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks.classification import (
     peer_loader,
     peer_step,
     validation_shares,
-    write_pictures,
+    write_images,
 )
 from benchmarks.interleaved import run_interleaved, summarize
 
@@ -27,27 +27,29 @@ from mobilevision.files import write_json
 
 
 def main() -> None:
-    """Run what is asked for, print it, and write it to a file."""
+    """Measure, print the figures, and write them to a file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write the figures to")
-    parser.add_argument("--images", metavar="FOLDER", help="JPEGs in class folders; drawn at 500x375 where not given")
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="JPEGs in class folders; generated at 500x375 where not given"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
-    parser.add_argument("--num-images", type=int, default=256, help="to draw, default: %(default)s")
+    parser.add_argument("--num-images", type=int, default=256, help="to generate, default: %(default)s")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.images is None:
-            write_pictures(Path(folder), given.num_images)
+            write_images(Path(folder), given.num_images)
         figures = measure(given, given.images or folder)
     for name, values in figures.items():
-        print(name, {key: values[key] for key in values})
+        print(name, values)
     if given.json:
         write_json(given.json, figures)
 
 
 def measure(given: argparse.Namespace, images: str) -> dict[str, Any]:
-    """Give every figure by its name."""
+    """Return every figure by its name."""
     batch = {"batch_size": given.batch_size}
     rounds = {"rounds": given.rounds, "threads": given.threads}
     steps = run_interleaved(

@@ -3,12 +3,11 @@
     python scripts/benchmark_detection.py --data data/coco --weights detector.safetensors --json figures.json
 
 Prints for each part the medians of both sides, how many times faster this library is, and the least and the largest
-ratio of a round. Without ``--data`` loader and selection are left out. Without ``--weights`` the selection takes a
+ratio of a round. Without ``--data`` loader and selection are left out. Without ``--weights`` the selection is that of a
 stand-in, the logits of a person detector spread over 80 classes (``--references``), or is left out.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,13 @@ from benchmarks import coco_eval, loader, matching_and_loss, postprocess, traini
 from benchmarks.interleaved import Make, run_interleaved, summarize
 from benchmarks.profiled import profile_step
 
+from mobilevision.files import write_json
+
 Rows = dict[str, dict[str, Any]]
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count")
@@ -31,16 +32,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--input_size", type=int, default=320, help="of the training step and the loader, in pixels")
     parser.add_argument("--num_classes", type=int, default=20, help="of the training step")
     parser.add_argument("--images", type=int, default=5000, help="of the evaluation, of 100 detections each")
-    parser.add_argument("--data", type=Path, help="set in COCO's layout, of JPEG files, for loader and selection")
+    parser.add_argument("--data", type=Path, help="JPEGs in COCO's layout, for loader and selection")
     parser.add_argument("--weights", type=Path, help="a trained detector of COCO's classes, for the selection")
     parser.add_argument("--references", type=Path, help="npz of a person detector's outputs, for a stand-in of it")
-    parser.add_argument("--profile", action="store_true", help="say which operations our steps spend their time in")
+    parser.add_argument(
+        "--profile", action="store_true", help="print the operations that our steps spend their time in"
+    )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()
 
 
 def measure_training_step(given: argparse.Namespace) -> Rows:
-    """Measure the preset's step as it ships and in float32, and the memory it takes beyond network and batch."""
+    """Measure the preset's step as it ships and in float32, and its peak memory beyond network and batch."""
     sides = {"ours": training_step.ours, "fp32": training_step.ours_fp32, "peer": training_step.peer}
     options = {"batch_size": given.batch_size, "input_size": given.input_size, "num_classes": given.num_classes}
     done = run_interleaved(sides, options, rounds=given.rounds, threads=given.threads)
@@ -76,7 +79,7 @@ def measure_loader(given: argparse.Namespace) -> Rows:
 
 
 def measure_coco_eval(given: argparse.Namespace) -> Rows:
-    """Measure COCO's protocol once, with the memory it takes, and compare the figures."""
+    """Measure COCO's protocol once, with its peak memory, and compare the figures."""
     options = {"num_images": given.images, "per_image": 100}
     return _measure("coco_eval", coco_eval, options, given, warmup=0, rounds=1)
 
@@ -106,7 +109,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Rows]] = {
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Measure the parts that are asked for."""
     given = parse_arguments()
     rows: Rows = {}
     for name in given.parts:
@@ -119,7 +122,7 @@ def main() -> None:
             if "profile" in row:
                 print(" " * 20, ", ".join(f"{name} {share:.0%}" for name, share in row["profile"].items()))
     if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(given.json, rows)
 
 
 if __name__ == "__main__":

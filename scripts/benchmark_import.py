@@ -1,7 +1,7 @@
 """Time and memory of importing foreign weights: ``python scripts/benchmark_import.py FILE ... [--json FILE]``.
 
-Every file is imported in a process of its own, after everything that the import needs has been imported: what is
-measured is reading the file and building the network. Memory is the rise of the process's peak over what it held then.
+Every file is imported in a process of its own, after all modules that this needs: reading the file and building the
+network are measured. Memory is the rise of the process's peak over what it held before.
 """
 
 import argparse
@@ -9,6 +9,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+
+from mobilevision.files import write_json
 
 MAX_SECONDS = 3.0
 MAX_RATIO = 8.0
@@ -25,12 +27,13 @@ def peak():
 
 before, start = peak(), time.perf_counter()
 network = load_model(sys.argv[1])
-print(json.dumps({"seconds": time.perf_counter() - start, "memory": peak() - before, "model": network.model_name}))
+seconds, memory = time.perf_counter() - start, peak() - before
+print(json.dumps({"seconds": seconds, "memory": memory, "heads": ", ".join(network.heads)}))
 """
 
 
 def measure(path: Path, repeats: int) -> dict[str, float | str]:
-    """Import a file several times; give the median time and the largest rise in memory."""
+    """Import a file several times; return the median time and the largest rise in memory."""
     runs = []
     for _ in range(repeats):
         done = subprocess.run([sys.executable, "-c", CHILD, str(path)], check=True, capture_output=True, text=True)
@@ -39,7 +42,7 @@ def measure(path: Path, repeats: int) -> dict[str, float | str]:
     memory = max(run["memory"] for run in runs)
     return {
         "file": path.name,
-        "model": runs[0]["model"],
+        "heads": runs[0]["heads"],
         "size": size,
         "seconds": sorted(run["seconds"] for run in runs)[len(runs) // 2],
         "memory": memory,
@@ -60,5 +63,5 @@ if __name__ == "__main__":
             f"{row['memory'] / 1e6:6.1f} MB more, {row['ratio']:.1f} times the file (at most {MAX_RATIO})"
         )
     if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(given.json, rows)
     sys.exit(any(row["seconds"] > MAX_SECONDS or row["ratio"] > MAX_RATIO for row in rows))

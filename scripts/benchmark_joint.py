@@ -1,15 +1,14 @@
-"""Measure what three answers about an image cost: one joint network, three single ones, and torchvision's nearest trio.
+"""Measure the cost of three tasks on one image: a network with three heads, three networks, and torchvision's trio.
 
     python scripts/benchmark_joint.py --json figures.json
 
-torchvision has no SSDLite and no DeepLabv3 on MobileNetV2: its trio is mobilenet_v2, ssdlite320_mobilenet_v3_large and
-lraspp_mobilenet_v3_large. All take the same image, run in turn, each in a process of its own, and stop before boxes are
-selected. The joint network is measured with a segmenter at output stride 16, for which the end of the backbone runs a
-second time, and at 32, for which it does not.
+torchvision has no SSDLite and no DeepLabv3 on MobileNetV2: the nearest are ssdlite320_mobilenet_v3_large and
+lraspp_mobilenet_v3_large, beside its mobilenet_v2. All run on the same image, in turn, each in a process of its own,
+and stop before boxes are selected. The joint network is measured with a segmenter at output stride 16, for which the
+end of the backbone runs a second time, and at 32, for which it does not.
 """
 
 import argparse
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 from benchmarks import joint
 from benchmarks.interleaved import run_interleaved, summarize
+
+from mobilevision.files import write_json
 
 SIDES = ("joint16", "joint32", "separate", "torchvision")
 
@@ -46,7 +47,7 @@ def main() -> None:
                 share = row["ours"] / row["peer"]
                 print(f"{key:14} {ours} of {peer:12} {row['ours']:.6g} of {row['peer']:.6g}: {share:.2f}")
     if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(given.json, figures)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/benchmark_segmentation.py --root data/voc-real [--json FILE] [--only training_step confusion]
 
-Each side runs in a process of its own, in turns; a ratio is the peer's median time to ours, a spread the least and the
+Each side runs in a process of its own, in turn; a ratio is the peer's median time to ours, a spread the least and the
 largest ratio of a round.
 """
 
@@ -25,7 +25,7 @@ MULTI_SCALE = Path(__file__).with_name("measure_multi_scale_memory.py")
 
 
 def main() -> None:
-    """Measure, print, and write."""
+    """Measure, print the figures, and write them to a file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", required=True, help="a folder that holds VOCdevkit/VOC2012")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--crop", type=int, default=513)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--images", type=int, default=24, help="pictures to validate on")
+    parser.add_argument("--images", type=int, default=24, help="to validate on")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     found = measure(given)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> dict[str, dict[str, object]]:
-    """Measure what is asked for."""
+    """Return the figures of the parts that are asked for."""
     run = {"rounds": given.rounds, "threads": given.threads}
     found: dict[str, dict[str, object]] = {}
     if {"training_step", "training_step_fp32", "peak_memory"}.intersection(given.only):
@@ -74,7 +74,7 @@ def _compare(ours, peer, options, run) -> dict[str, object]:
 
 
 def _compare_here(ours, peer, rounds: int) -> dict[str, object]:
-    """Time in turns in this process: a process of ``run_interleaved`` may not start workers of its own."""
+    """Time in turn in this process, where each side keeps its worker."""
     seconds: dict[object, list[float]] = {ours: [], peer: []}
     for index in range(1 + rounds):
         for side, taken in seconds.items():

@@ -1,20 +1,19 @@
-"""Fine-tune a detector on a small set with this library and with torchvision's parts, and compare COCO's figures.
+"""Fine-tune a detector on a small dataset with this library and with torchvision's parts, and compare COCO's figures.
 
 ``python scripts/compare_detection.py --weights FILE --root FOLDER [--minutes 10] [--seeds 3] [--json FILE]``
 
-Both sides have the same network, the same backbone's weights, batches of 16 and one process that loads them. The
-minutes are those of training with the validations on the way, on the wall's clock. torchvision's schedule ends with its
-minutes, whatever a step takes; ours ends with its epochs: give as many as the minutes hold (``--epochs``). ``ended``
-says whether it did; if not, ``last`` is the last validation before the minutes were over.
+Both sides have the same network, the same backbone weights, batches of 16 and one process that loads them. The minutes
+are those of training with the validations on the way, on the wall's clock. torchvision's schedule ends with its
+minutes, however long a step takes; ours ends with its epochs: set as many as the minutes hold (``--epochs``). ``ended``
+tells whether it did; if not, ``last`` is the last validation before the minutes were over.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 from benchmarks import torchvision_finetuning
-from benchmarks.comparison import compare, fit, last_and_best, make_parser
+from benchmarks.comparison import compare, fine_tune, last_and_best, make_parser
 
 CONFIG = Path(__file__).parents[1] / "configs/detection/ssdlite_mobilenet_v2_finetune.yaml"
 EPOCHS = yaml.safe_load(CONFIG.read_text())["trainer"]["max_epochs"]
@@ -22,16 +21,14 @@ FIGURES = ["val/map", "val/map_50"]
 
 
 def main() -> None:
-    """Compare what is asked for."""
+    """Run the comparison."""
     parser = make_parser(__doc__, ("ours", "torchvision"), minutes=10.0)
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of our schedule, default: %(default)s")
     parser.add_argument("--learning_rate", type=float, default=0.015, help="torchvision's, default: %(default)s")
     given = parser.parse_args()
-    data = json.loads((given.root / "annotations/instances_train2017.json").read_text())
 
     def ours(seed: int) -> dict[str, Any]:
-        options = {"model.num_classes": len(data["categories"]), "trainer.max_epochs": given.epochs}
-        done = fit(CONFIG, options, given, seed)
+        done = fine_tune(CONFIG, {"trainer.max_epochs": given.epochs}, given, seed)
         epochs = int(done["validations"][-1]["epoch"]) + 1
         ended = {"epochs": epochs, "ended": epochs == given.epochs}
         return {**last_and_best(done["validations"], FIGURES), **ended, "seconds": done["seconds"]}

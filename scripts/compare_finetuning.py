@@ -1,15 +1,15 @@
-"""Fine-tune plainly and as the recipes do, from the same weights and for as long, and compare what comes of it.
+"""Fine-tune a classifier plainly and as the recipes do, from the same weights and for as long, and compare the results.
 
 ``python scripts/compare_finetuning.py --weights FILE --root FOLDER [--minutes 3] [--seeds 3] [--json FILE]``
 
-The plain side is what is usually done: a fresh head, SGD at one rate for everything, the batch's own statistics,
-ImageNet's crops. It runs in this library too, so that it has its speed.
+The plain side is what is usually done: a randomly initialized head, SGD at one rate for everything, the batch's own
+statistics, ImageNet's crops. It runs in this library too, so that it has its speed.
 """
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import compare, fit, last_and_best, make_parser
+from benchmarks.comparison import compare, fine_tune, last_and_best, make_parser
 
 CONFIGS = Path(__file__).parents[1] / "configs/classification"
 PLAIN = {
@@ -37,13 +37,12 @@ SIDES: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main() -> None:
-    """Compare what is asked for."""
+    """Run the comparison."""
     given = make_parser(__doc__, SIDES, minutes=3.0).parse_args()
-    num_classes = sum(path.is_dir() for path in (given.root / "train").iterdir())
 
     def run(side: str, seed: int) -> dict[str, Any]:
         config, changes = SIDES[side]
-        done = fit(CONFIGS / config, {**changes, "model.num_classes": num_classes}, given, seed)
+        done = fine_tune(CONFIGS / config, changes, given, seed)
         return {**last_and_best(done["validations"], ["val/top1"]), "seconds": done["seconds"]}
 
     compare(given, run)

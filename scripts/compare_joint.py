@@ -1,32 +1,27 @@
-"""Train three heads on one backbone, and each alone with the same passes over its own set; compare the figures.
+"""Train three heads on one backbone, and each alone with the same passes over its own dataset; compare the figures.
 
     python scripts/compare_joint.py --weights FILE --classification FOLDER --detection FOLDER --segmentation FOLDER
 
-Both sides have the options of one configuration: the single tasks are it without the other heads and sets. The sets'
-folders are as ``data.root`` of each data module takes them.
+Both sides have the options of one configuration: the single tasks are it without the other heads and datasets. The
+folders are those of ``data.root`` of each data module.
 """
 
 import argparse
 import copy
-import csv
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
+from benchmarks.comparison import Row, mean_of, run_fit
 
 from mobilevision.files import write_json
-from mobilevision.weights.file import read_weights
 
 CONFIG = Path(__file__).parents[1] / "configs/multitask/multitask_mobilenet_v2_finetune.yaml"
 SINGLES = {
-    "classification": ("mobilevision.classification.task.ClassificationTask", "top1"),
-    "detection": ("mobilevision.detection.task.DetectionTask", "map"),
-    "segmentation": ("mobilevision.segmentation.task.SegmentationTask", "miou"),
+    "classification": ("mobilevision.ClassificationTask", "top1"),
+    "detection": ("mobilevision.DetectionTask", "map"),
+    "segmentation": ("mobilevision.SegmentationTask", "miou"),
 }
 JOINT_ONLY = ("heads", "loss_weights", "learned_uncertainty", "head_rates", "score_weights")
 OWN = {"label_smoothing": "classification", "class_balance": "segmentation"}
@@ -38,22 +33,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True, help="a classifier trained on ImageNet")
     for task in SINGLES:
-        parser.add_argument(f"--{task}", type=Path, required=True, metavar="FOLDER", help=f"the set for {task}")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="of the detector's set, default: all")
-    parser.add_argument("--epochs", type=int, help="passes over every set, default: the configuration's")
+        parser.add_argument(f"--{task}", type=Path, required=True, metavar="FOLDER", help=f"the dataset for {task}")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="of the detector's dataset, default: all")
+    parser.add_argument("--epochs", type=int, help="passes over every dataset, default: the configuration's")
     parser.add_argument("--seeds", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--sides", nargs="+", choices=("joint", *SINGLES), default=("joint", *SINGLES))
     parser.add_argument("--change", nargs="*", default=[], metavar="NAME=VALUE", help="of the model's options")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in given.sides}
+    runs: dict[str, list[Row]] = {side: [] for side in given.sides}
     for seed in range(given.seeds):
         for side in given.sides:
             runs[side].append(train(configure(side, seed, given)))
             print(side, seed, runs[side][-1], flush=True)
-    means = {
-        side: {name: statistics.mean(each[name] for each in all_) for name in all_[0]} for side, all_ in runs.items()
-    }
+    means = {side: mean_of(rows) for side, rows in runs.items()}
     for task, (_, figure) in SINGLES.items():
         if {"joint", task} <= means.keys():
             joint, alone = means["joint"][figure], means[task][figure]
@@ -63,17 +56,16 @@ def main() -> None:
 
 
 def configure(side: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
-    """Give the configuration of the joint run, or of one of its parts alone."""
+    """Return the configuration of the joint run, or of one of its parts alone."""
     config: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
     config["seed_everything"] = seed
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     model |= {name: yaml.safe_load(value) for name, value in (change.split("=", 1) for change in given.change)}
-    model |= {"backbone_weights": str(given.weights), "padding": read_weights(given.weights).card.options["padding"]}
+    model["backbone_weights"] = str(given.weights)
     for task in SINGLES:
         data[task]["init_args"] |= {"root": str(getattr(given, task)), "seed": seed}
     if given.classes:
         data["detection"]["init_args"]["classes"] = given.classes
-        model["heads"]["detection"]["num_classes"] = len(given.classes)
     config["trainer"] |= {"enable_progress_bar": False, "max_epochs": given.epochs or config["trainer"]["max_epochs"]}
     if side == "joint":
         data["seed"] = seed
@@ -84,22 +76,15 @@ def configure(side: str, seed: int, given: argparse.Namespace) -> dict[str, Any]
     return config
 
 
-def train(config: dict[str, Any]) -> dict[str, float]:
-    """Run ``mobilevision fit``; give the figures of the last validation, and the seconds of the whole command."""
+def train(config: dict[str, Any]) -> Row:
+    """Run ``mobilevision fit``; return the figures of the last validation, and the seconds of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump(config))
-        command = [sys.executable, "-m", "mobilevision", "fit", "--config", str(path)]
-        start = time.perf_counter()
-        subprocess.run([*command, "--trainer.default_root_dir", folder], check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - start
-        (log,) = Path(folder).glob("run_1/log/*/metrics.csv")
-        with log.open() as file:
-            rows = [row for row in csv.DictReader(file) if row["val/loss"]]
-    figures = {figure for _, figure in SINGLES.values()}
-    return {name: float(rows[-1][f"val/{name}"]) for name in figures if rows[-1].get(f"val/{name}")} | {
-        "seconds": seconds
-    }
+        validations, seconds = run_fit(path)
+    last = validations[-1]
+    figures = {figure: last[f"val/{figure}"] for _, figure in SINGLES.values() if f"val/{figure}" in last}
+    return {**figures, "seconds": seconds}
 
 
 if __name__ == "__main__":

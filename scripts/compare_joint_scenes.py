@@ -1,19 +1,18 @@
-"""Train three tasks alone and together on drawn scenes, with as many passes, and in several ways.
+"""Train three tasks alone and together on generated scenes, with as many passes, and in several ways.
 
     python scripts/compare_joint_scenes.py FOLDER [--seeds N] [--json FILE]
 
-The sides are those of ``mobilevision demo``, which writes into the folder. What is called ``per task`` are the weights
-of ``shared``, and for each task the statistics of its own training pictures: no longer one pass.
+The sides are those of ``mobilevision demo``, which writes into the folder. ``per task`` has the weights of ``shared``,
+and for each task the statistics of its own training images: no longer one pass.
 """
 
 import argparse
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from mobilevision.weights.joint import split_weights
+from benchmarks.comparison import Row, mean_of
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
@@ -26,7 +25,8 @@ from mobilevision.files import write_json
 from mobilevision.models import build_network
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.training.datamodule import ImageDataModule
-from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.combine import split_weights
+from mobilevision.weights.file import read_weights
 
 FIGURES = {"classification": "top1", "detection": "map_50", "segmentation": "miou"}
 TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segmentation": SegmentationTask}
@@ -37,8 +37,6 @@ OTHER_WAYS: Mapping[str, Mapping[str, Any]] = {
 }
 """Beside the demo's own: statistics shared first, then frozen; the segmenter at output stride 16."""
 
-Figures = Mapping[str, float]
-
 
 def main() -> None:
     """Train all sides with every seed, print the figures, and write them to a file."""
@@ -48,18 +46,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     keep_freed_memory()
-    runs: dict[str, list[Figures]] = {}
+    runs: dict[str, list[Row]] = {}
     for seed in range(given.seeds):
         for side, figures in compare(given.folder / str(seed), seed):
             runs.setdefault(side, []).append(figures)
             print(f"seed {seed}  {side:20}", *(f"{name} {value:.3f}" for name, value in figures.items()), flush=True)
     if given.json:
-        write_json(given.json, {"means": {side: mean_of(all_) for side, all_ in runs.items()}, "runs": runs})
+        write_json(given.json, {"means": {side: mean_of(rows) for side, rows in runs.items()}, "runs": runs})
 
 
-def compare(folder: Path, seed: int) -> Iterator[tuple[str, Figures]]:
-    """Give each side's name and figures."""
-    size = DemoSize()
+def compare(folder: Path, seed: int, size: DemoSize = DemoSize()) -> Iterator[tuple[str, Row]]:
+    """Yield each side's name and figures."""
     outcomes = run_demo(folder, seed=seed, size=size)
     yield "alone", {name: outcomes[task].figures[name] for task, name in FIGURES.items()}
     yield "shared, then frozen", main_figures(outcomes["multitask"])
@@ -70,39 +67,33 @@ def compare(folder: Path, seed: int) -> Iterator[tuple[str, Figures]]:
         outcome = train(task, data, epochs, folder / "weights" / f"{way}.safetensors")
         yield way, main_figures(outcome)
         if way == "shared":
-            yield "per task", measure_apart(outcome.weights, data.members)
+            yield "per task", measure_apart(outcome.weights, data.by_head)
 
 
-def mean_of(runs: Sequence[Figures]) -> Figures:
-    """Give the mean of every figure."""
-    return {name: statistics.mean(figures[name] for figures in runs) for name in runs[0]}
-
-
-def main_figures(outcome: Outcome) -> Figures:
-    """Give the figures that the tasks are judged by."""
+def main_figures(outcome: Outcome) -> Row:
+    """Return the figures that the tasks are compared by."""
     return {name: outcome.figures[name] for name in FIGURES.values()}
 
 
-def measure_apart(weights: Path, sets: Mapping[str, ImageDataModule]) -> Figures:
-    """Measure each part of a joint network with the statistics of its own training pictures."""
+def measure_apart(weights: Path, datasets: Mapping[str, ImageDataModule]) -> Row:
+    """Return the figures of each head of a joint network with the statistics of its own training images."""
     joint, figures = read_weights(weights), {}
-    for task, figure in FIGURES.items():
-        network = build_network(split_weights(joint, task), weights)
-        sets[task].setup("fit")
-        update_bn(pictures(sets[task]), network)
-        save_weights(network, weights.with_name(f"{task}_own.safetensors"))
-        alone = TASKS[task](network.num_classes, weights=str(weights.with_name(f"{task}_own.safetensors")))
+    for name, figure in FIGURES.items():
+        network = build_network(split_weights(joint, name), weights)
+        datasets[name].setup("fit")
+        update_bn(images_of(datasets[name]), network)
+        task = TASKS[name](network)
         trainer = L.Trainer(
             accelerator="cpu", devices=1, logger=False, enable_model_summary=False, precision="bf16-mixed"
         )
-        trainer.validate(alone, datamodule=sets[task], verbose=False)
-        assert alone.report is not None
-        figures[figure] = alone.report.figures[figure]
+        trainer.validate(task, datamodule=datasets[name], verbose=False)
+        assert task.report is not None
+        figures[figure] = task.report.figures[figure]
     return figures
 
 
-def pictures(data: ImageDataModule) -> Iterator[Tensor]:
-    """Give a training set's batches without their labels."""
+def images_of(data: ImageDataModule) -> Iterator[Tensor]:
+    """Yield a training set's batches without their labels."""
     for batch in data.train_dataloader():
         yield batch.images
 

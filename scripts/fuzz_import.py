@@ -2,8 +2,8 @@
 
 Every file is cut off at each percent of its length, and read with some of its bytes changed: at random places, and in
 its first and last kilobytes, where the structure is. Each of these must be read or refused with a ValueError of one
-line that names the file, without taking more than 4 times the file's size of memory; one that is read may take what
-the undamaged file takes. Memory is what the operating system says (Linux only).
+line that names the file, and needs at most 4 times the file's size of memory, or as much as the undamaged file where it
+is read. Memory is the operating system's figure (Linux only).
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mobilevision.weights.file import read_weights
 
 MAX_RATIO = 4.0
 NOISE = 2**22
-"""Bytes that reading anything takes, whatever its size."""
+"""Bytes that reading anything needs, whatever its size."""
 
 STRUCTURE = 4096
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
@@ -30,7 +30,7 @@ CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class Reading(NamedTuple):
-    """What came of one damaged file."""
+    """The outcome of reading one damaged file; ``wrong`` is what should not be."""
 
     refused: bool
     memory: int
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def damaged(data: bytes, num_flips: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Give what is read, and what was done to it."""
+    """Yield damaged copies, each with the damage in words."""
     for percent in range(100):
         yield f"cut off at {percent} %", data[: len(data) * percent // 100]
     draw = random.Random(seed)  # noqa: S311
@@ -53,7 +53,7 @@ def damaged(data: bytes, num_flips: int, seed: int) -> Iterator[tuple[str, bytes
 
 
 def read(path: Path) -> Reading:
-    """Read a file, and say what it took."""
+    """Read a file and measure it."""
     before = _peak(reset=True)
     start = time.perf_counter()
     refused, wrong = False, ""
@@ -79,7 +79,7 @@ def _peak(*, reset: bool) -> int:
 
 
 def fuzz(path: Path, num_flips: int, seed: int) -> bool:
-    """Fuzz one file, print what came of it, and say whether all was as it should be."""
+    """Fuzz one file, print the outcome, and return whether all was as it should be."""
     data = path.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / path.name

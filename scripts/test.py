@@ -1,4 +1,4 @@
-"""Measure a checkpoint: ``python scripts/test.py CONFIG CHECKPOINT [--data.root FOLDER ...]``.
+"""Measure a checkpoint on the test split: ``python scripts/test.py CONFIG CHECKPOINT [--data.root FOLDER ...]``.
 
 The same as ``mobilevision test --config CONFIG --ckpt_path CHECKPOINT ...``.
 """

@@ -48,6 +48,7 @@ MODELS = {
     "detection": "ssdlite_mobilenet_v2",
     "segmentation": "deeplabv3_mobilenet_v2",
 }
+DEFAULT_SIDES = {"classification": 224, "detection": 320, "segmentation": 513}
 SPLITS = {"train": 5, "val": 4, "test": 3}
 FIGURES = {
     "classification": ("top1", "top5", "ece"),
@@ -178,7 +179,10 @@ def test_head_data_and_prediction_see_the_same_pixels(task, options, roots, make
 
 @pytest.mark.parametrize("task", SINGLE)
 def test_a_dataset_has_evaluation_samples_by_number_and_training_samples_by_key(task, roots, make_data, make_trainer):
-    trained, data = make_task(task), make_data(task, input_size=SIDE)
+    trained, data = make_task(task), make_data(task)
+    data.setup("fit")
+    # Without a network the size is that of the paper.
+    assert data.train_set[0].image.shape[1:] == (DEFAULT_SIDES[task],) * 2
     make_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(trained, data)
     for number in range(len(data.train_set)):
         sample = data.train_set[number]

@@ -108,7 +108,7 @@ class Task(L.LightningModule):
             built = build_for_data(self._given, self.networks, data)
             network, self._untrained, backbone_report, self._backbone_weights = built
             self.load_reports = [report for report in (backbone_report, self._untrained) if report is not None]
-            self._take(network.train(self.training))
+            self._take(network)
             self.hparams.update(self.describe_options(network))
         heads = self.network.named_heads
         for name, head in heads.items():

@@ -1,4 +1,4 @@
-"""What the classifier's benchmark times: this library's side and torchvision's, as its references run it."""
+"""The parts that the classifier's benchmark times: this library's side and torchvision's, as its references run it."""
 
 import time
 from collections.abc import Callable
@@ -8,27 +8,28 @@ import cv2
 import numpy as np
 import torch
 from benchmarks.preset import prepare_step
-from mobilevision.classification.metrics import TopK, confused_pairs
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
+from torchvision import models
 from torchvision.datasets import ImageFolder
-from torchvision.models import mobilenet_v2
 from torchvision.transforms import v2
 
 from mobilevision.classification.datamodule import ImageNetDataModule
+from mobilevision.classification.evaluator import ClassificationEvaluator
+from mobilevision.classification.head import mobilenet_v2
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import Batch
 
 PRESET = "classification/mobilenet_v2_imagenet_modern.yaml"
 SIZE = 224
-MEASURED = 32
-"""Images of a batch that is measured."""
+EVALUATED = 32
+"""Images of a batch that is evaluated."""
 
 NUM_CLASSES = 1000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def write_pictures(root: Path, count: int, *, num_classes: int = 4) -> None:
+def write_images(root: Path, count: int, *, num_classes: int = 4) -> None:
     """Write JPEGs of ImageNet's usual size, 500 by 375, with the smoothness and the noise of photographs."""
     generator = np.random.default_rng(0)
     for index in range(count):
@@ -38,8 +39,8 @@ def write_pictures(root: Path, count: int, *, num_classes: int = 4) -> None:
             pixels += cv2.resize(noise, (500, 375), interpolation=cv2.INTER_CUBIC)
         folder = root / f"class_{index % num_classes}"
         folder.mkdir(parents=True, exist_ok=True)
-        picture = (pixels + 120).clip(0, 255).astype(np.uint8)
-        cv2.imwrite(str(folder / f"{index}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        image = (pixels + 120).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{index}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
 def make_batch(batch_size: int) -> Batch:
@@ -60,7 +61,7 @@ def our_fp32_step(batch_size: int) -> Callable[[], float]:
 
 def peer_step(batch_size: int) -> Callable[[], float]:
     """Prepare torchvision's: NCHW, fp32, SGD, label smoothing."""
-    network = mobilenet_v2().train()
+    network = models.mobilenet_v2().train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=4e-5)
     images, labels = torch.rand(batch_size, 3, SIZE, SIZE), torch.randint(0, NUM_CLASSES, (batch_size,))
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -107,27 +108,28 @@ def peer_loader(images: str, batch_size: int) -> Callable[[], int]:
 
 
 def our_confusion(num_images: int) -> Callable[[], float]:
-    """Prepare the measuring of a set of ImageNet's classes in batches: everything that a report says."""
+    """Prepare the evaluation of ImageNet's classes in batches: everything that a report has, the loss included."""
     logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
-    batches = list(
-        zip(logits.split(MEASURED), labels.split(MEASURED), torch.arange(num_images).split(MEASURED), strict=True)
-    )
+    no_images, positions = torch.empty(0), torch.arange(num_images)
+    names = [f"class {label}" for label in range(NUM_CLASSES)]
+    columns = (each.split(EVALUATED) for each in (logits, labels, positions))
+    batches = [(outputs, Batch(no_images, *others)) for outputs, *others in zip(*columns, strict=True)]
 
     def step() -> float:
-        metric = TopK(NUM_CLASSES)
-        for batch in batches:
-            metric.update(*batch)
-        result = metric.compute()
-        confused_pairs(result.labels, result.predicted, NUM_CLASSES, 100)
-        return float(result.top5)
+        evaluator = ClassificationEvaluator(NUM_CLASSES, names)
+        for outputs, batch in batches:
+            evaluator.update(outputs, batch)
+        report = evaluator.compute()
+        evaluator.analyze()
+        return report.figures["top5"]
 
     return step
 
 
 def peer_confusion(num_images: int) -> Callable[[], float]:
-    """Prepare torchmetrics': confusion matrix, top-5 and calibration, which is as much."""
+    """Prepare torchmetrics': confusion matrix, top-5 and calibration, which is as much but for the loss."""
     logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
-    batches = list(zip(logits.split(MEASURED), labels.split(MEASURED), strict=True))
+    batches = list(zip(logits.split(EVALUATED), labels.split(EVALUATED), strict=True))
 
     def step() -> float:
         confusion, calibration = MulticlassConfusionMatrix(NUM_CLASSES), MulticlassCalibrationError(NUM_CLASSES, 15)
@@ -142,18 +144,19 @@ def peer_confusion(num_images: int) -> Callable[[], float]:
 
 
 def validation_shares(images: str, batch_size: int) -> dict[str, float]:
-    """Validate once with one worker: the seconds of all, and those of the network alone."""
+    """Return the seconds of a validation with one worker, those of the network alone, and the share of the rest."""
     data = ImageNetDataModule(images, train_dir=".", val_dir=".", batch_size=batch_size, num_workers=1)
     data.setup("validate")
-    task = ClassificationTask(len(data.class_names), norm_momentum=0.1).eval()
+    num_classes = len(data.class_names)
+    network, evaluator = mobilenet_v2(num_classes, norm_momentum=0.1).eval(), ClassificationEvaluator(num_classes)
     inside = 0.0
     start = time.perf_counter()
     with torch.inference_mode():
         for batch in data.val_dataloader():
             before = time.perf_counter()
-            logits = task.network(batch.images)
+            logits = network(batch.images)
             inside += time.perf_counter() - before
-            task.objective.top_k.update(logits, batch.labels, batch.positions)
-        task.objective.top_k.compute()
+            evaluator.update(logits, batch)
+        evaluator.compute()
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "network": inside, "share": 1 - inside / seconds}

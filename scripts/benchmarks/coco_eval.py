@@ -1,4 +1,4 @@
-"""COCO's protocol over a large set: this library against pycocotools, from columns and dicts in memory to figures."""
+"""COCO's protocol over a large dataset: this library against pycocotools, from arrays in memory to figures."""
 
 import io
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
-from mobilevision.detection.metrics import coco_mean_ap
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mobilevision.detection.evaluator import coco_mean_ap
 from mobilevision.detection.types import Result, Truth
 
 NUM_CLASSES = 80
@@ -17,8 +17,8 @@ OBJECTS = 7
 """Objects in an image, on average, as COCO has them."""
 
 
-def make_set(num_images: int, per_image: int, seed: int = 0) -> tuple[list[Result], list[Truth]]:
-    """Make objects, one of fifty a crowd, and as many detections of each image, half of them near its objects."""
+def make_dataset(num_images: int, per_image: int, seed: int = 0) -> tuple[list[Result], list[Truth]]:
+    """Draw objects, one of fifty a crowd, and ``per_image`` detections of each image, half of them near its objects."""
     generator = np.random.default_rng(seed)
     results, truths = [], []
     for _ in range(num_images):
@@ -40,13 +40,13 @@ def make_set(num_images: int, per_image: int, seed: int = 0) -> tuple[list[Resul
 
 def ours(num_images: int, per_image: int) -> Callable[[], list[float]]:
     """Prepare this library's evaluation of detections as arrays, to the twelve figures."""
-    results, truths = make_set(num_images, per_image)
+    results, truths = make_dataset(num_images, per_image)
     return lambda: list(coco_mean_ap(results, truths, NUM_CLASSES).figures.values())
 
 
 def peer(num_images: int, per_image: int) -> Callable[[], list[float]]:
     """Prepare pycocotools' evaluation of detections as its files hold them."""
-    truth, found = as_coco(*make_set(num_images, per_image))
+    truth, found = as_coco(*make_dataset(num_images, per_image))
 
     def step() -> list[float]:
         with redirect_stdout(io.StringIO()):
@@ -63,12 +63,12 @@ def peer(num_images: int, per_image: int) -> Callable[[], list[float]]:
 
 
 def compare(ours: list[float], peer: list[float]) -> str:
-    """Say how far the figures are apart."""
+    """Return the largest difference of the figures, in words."""
     return f"figures differ by {max(abs(own - theirs) for own, theirs in zip(ours, peer, strict=True)):.1e} at most"
 
 
 def as_coco(results: list[Result], truths: list[Truth]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Put the set into the form that pycocotools reads, as its JSON files hold it."""
+    """Return the dataset as pycocotools reads it from its JSON files."""
     objects, found = [], []
     for image_id, (result, truth) in enumerate(zip(results, truths, strict=True), start=1):
         for box, label, crowd, area in zip(*(column.tolist() for column in truth), strict=True):

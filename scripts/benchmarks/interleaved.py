@@ -1,4 +1,4 @@
-"""Time things in turn, each in a process of its own, so that neither the machine's mood nor the other one decides."""
+"""Time several sides in turn, each in a process of its own: what slows the machine down slows all of them down."""
 
 import multiprocessing
 import statistics
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 
 Make = Callable[..., Callable[[], Any]]
-"""Prepare everything and give the step that is timed."""
+"""Prepares everything and returns the step that is timed."""
 
 
 class Measured(NamedTuple):
-    """What a side did: seconds of each round, bytes it took at most beyond what it had before, and its last result."""
+    """The seconds of each round of a side, its peak memory in bytes beyond the preparation, and its last result."""
 
     seconds: list[float]
     peak_memory: int
@@ -25,7 +25,7 @@ class Measured(NamedTuple):
 def run_interleaved(
     sides: Mapping[str, Make], options: Mapping[str, Any], *, rounds: int, warmup: int = 1, threads: int
 ) -> dict[str, Measured]:
-    """Run one step of each side, ``rounds`` times over, after ``warmup`` rounds that do not count."""
+    """Run one step of each side in turn, ``rounds`` times, after ``warmup`` rounds that do not count."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     try:
@@ -33,7 +33,7 @@ def run_interleaved(
             pipes[name], other = context.Pipe()
             processes.append(context.Process(target=_serve, args=(other, make, dict(options), threads)))
             processes[-1].start()
-            # Its own copy is the only one left, so that its end shows here.
+            # The only copy left is the child's, so that its end is noticed here.
             other.close()
             # Prepared before anything is timed.
             pipes[name].recv()
@@ -58,7 +58,7 @@ def run_interleaved(
 
 
 def summarize(ours: list[float], peer: list[float]) -> dict[str, Any]:
-    """Give the medians, how many times ours the peer's is, and the least and the largest ratio of a round."""
+    """Return the medians, the peer's over ours, and the least and the largest ratio of a round."""
     ratios = [theirs / own for own, theirs in zip(ours, peer, strict=True)]
     medians = statistics.median(ours), statistics.median(peer)
     return {

@@ -1,4 +1,4 @@
-"""Three answers about one image: the joint network, our three single ones, and torchvision's nearest trio."""
+"""Three tasks on one image: a network with three heads, three networks, and torchvision's nearest trio."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,50 +12,48 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from mobilevision import get_model
 
-CLASSES = {"classification": 1000, "detection": 80, "segmentation": 21}
 MODELS = {
     "classification": "mobilenet_v2",
     "detection": "ssdlite_mobilenet_v2",
     "segmentation": "deeplabv3_mobilenet_v2",
 }
+"""With their default classes: 1000, 80 and 21."""
 
 
 class Trio(nn.Module):
-    """Three networks that are each asked about the same image."""
+    """Three networks that run on the same image."""
 
     def __init__(self, networks: list[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
 
     def forward(self, images: Tensor) -> list[Any]:
-        """Ask them one after the other."""
+        """Run one after the other."""
         return [network(images) for network in self.networks]
 
 
 class SquareDetector(nn.Module):
     """torchvision's detector without its selection, which ours leave out too: backbone, extra layers and heads."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         detector = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=81)
         self.backbone, self.head = detector.backbone, detector.head
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Give offsets and logits of every anchor."""
-        answers: dict[str, Tensor] = self.head(list(self.backbone(images).values()))
-        return answers
+        """Return offsets and logits of every anchor."""
+        outputs: dict[str, Tensor] = self.head(list(self.backbone(images).values()))
+        return outputs
 
 
 def build(side: str, input_size: int) -> nn.Module:
     """Build a side by its name: ``joint16``, ``joint32``, ``separate`` or ``torchvision``."""
     if side == "torchvision":
         segmenter = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21)
-        return Trio([mobilenet_v2(), SquareDetector(input_size), segmenter]).eval()
-    options: dict[str, dict[str, Any]] = {task: {"num_classes": count} for task, count in CLASSES.items()}
-    options["detection"]["input_size"] = input_size
+        return Trio([mobilenet_v2(), SquareDetector(), segmenter]).eval()
+    options: dict[str, dict[str, Any]] = {task: {} for task in MODELS} | {"detection": {"input_size": input_size}}
     if side == "separate":
-        networks = [get_model(MODELS[task], **options[task]) for task in CLASSES]
-        return Trio(list(networks)).eval()
+        return Trio([get_model(name, **options[task]) for task, name in MODELS.items()]).eval()
     options["segmentation"]["output_stride"] = int(side.removeprefix("joint"))
     return get_model("multitask_mobilenet_v2", heads=options).eval()
 

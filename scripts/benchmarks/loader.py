@@ -15,12 +15,12 @@ from torchvision.transforms import v2
 from mobilevision.detection.datamodule import CocoDataModule
 
 
-class TorchvisionSet(Dataset[Any]):
-    """Pictures by PIL, cropped by IoU and mirrored, to float, then resized as torchvision's detector does.
+class TorchvisionDataset(Dataset[Any]):
+    """Images by PIL, cropped by IoU and mirrored, to float, then resized as torchvision's detector does.
 
     Args:
-        root: A set in COCO's layout.
-        input_size: Side of the pictures given to the network.
+        root: A dataset in COCO's layout.
+        input_size: Side of the network's images.
         split: The name of its folder.
         augmented: Whether to crop and mirror.
     """
@@ -47,35 +47,35 @@ class TorchvisionSet(Dataset[Any]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give a picture and its boxes, whose classes count from 1.
+        """Return an image and its boxes, whose classes count from 1.
 
         Raises:
-            IndexError: There is no such picture.
+            IndexError: There is no such image.
         """
         entry = self.images[index]
-        picture = Image.open(self.folder / entry["file_name"]).convert("RGB")
+        image = Image.open(self.folder / entry["file_name"]).convert("RGB")
         objects = self.objects[entry["id"]]
         boxes = torch.tensor([each["bbox"] for each in objects], dtype=torch.float32).reshape(-1, 4)
         labels = [self.categories.index(each["category_id"]) + 1 for each in objects]
         target = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYWH", canvas_size=(picture.height, picture.width)),
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYWH", canvas_size=(image.height, image.width)),
             "labels": torch.tensor(labels, dtype=torch.int64),
         }
-        result: tuple[Tensor, dict[str, Tensor]] = self.transform(picture, target)
+        result: tuple[Tensor, dict[str, Tensor]] = self.transform(image, target)
         return result
 
 
 def ours(root: str, batch_size: int, input_size: int, batches: int) -> Callable[[], None]:
     """Prepare this library's loader: crop, mirror, resize, as the data module does by default."""
-    data = CocoDataModule(root, input_size=input_size, batch_size=batch_size, num_workers=1, skip_broken=False)
+    data = CocoDataModule(root, input_size=input_size, batch_size=batch_size, num_workers=1)
     data.setup("fit")
-    return _take(data.train_dataloader(), batches)
+    return _draw(data.train_dataloader(), batches)
 
 
 def peer(root: str, batch_size: int, input_size: int, batches: int) -> Callable[[], None]:
     """Prepare torchvision's."""
     loader = DataLoader(
-        TorchvisionSet(Path(root), input_size),
+        TorchvisionDataset(Path(root), input_size),
         batch_size=batch_size,
         shuffle=True,
         num_workers=1,
@@ -83,20 +83,20 @@ def peer(root: str, batch_size: int, input_size: int, batches: int) -> Callable[
         persistent_workers=True,
         drop_last=True,
     )
-    return _take(loader, batches)
+    return _draw(loader, batches)
 
 
 def compare(ours: None, peer: None) -> str:
-    """Say that there is nothing to compare: both draw their own crops."""
+    """Return nothing: both draw their own crops."""
     return ""
 
 
 def collate(samples: list[Any]) -> tuple[Any, ...]:
-    """Put samples side by side, as the references do."""
+    """Return a tuple of each part of the samples, as the references do."""
     return tuple(zip(*samples, strict=True))
 
 
-def _take(loader: DataLoader[Any], batches: int) -> Callable[[], None]:
+def _draw(loader: DataLoader[Any], batches: int) -> Callable[[], None]:
     def endless() -> Iterator[Any]:
         while True:
             yield from loader

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from benchmarks.torchvision_ssd import torchvision_ssd
-from mobilevision.detection.postprocess import rescale_detections, select_detections
-from mobilevision.detection.ssdlite import SSDLite, ssdlite_mobilenet_v2
 from torch import Tensor
 from torchvision.models.detection import ssd
 
 from mobilevision.detection.boxes import clip_boxes, decode_boxes
-from mobilevision.detection.transforms import EvalTransform
-from mobilevision.detection.types import RawPredictions
+from mobilevision.detection.head import ssdlite_mobilenet_v2
+from mobilevision.detection.nms import rescale_detections, select_detections
+from mobilevision.detection.types import DetectorOutput
 from mobilevision.images import read_image
 from mobilevision.models import load_model
+from mobilevision.network import Network
 
 NUM_CLASSES = 80
 SIZE = 300
@@ -27,44 +27,41 @@ IMAGES = ("grace_hopper", "kite_and_cold", "squat", "face", "cat")
 
 
 class Case(NamedTuple):
-    """What both sides select from."""
+    """The outputs that both sides select from, and the detector whose anchors and score function they are of."""
 
-    network: SSDLite
-    """Whose anchors and function of scores they are."""
-    predictions: RawPredictions
+    network: Network
+    outputs: DetectorOutput
     description: str
 
 
 class Found(NamedTuple):
-    """What a side has selected, an image after the other."""
+    """The detections of a side, one image after the other, and what they were selected from."""
 
     description: str
-    """Of what it was selected from."""
     rows: list[list[list[float]]]
 
 
 def make_case(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Case:
-    """Take the logits of a trained detector on pictures, or else a stand-in."""
+    """Compute the outputs of a trained detector on images, or else a stand-in."""
     if weights is None or images is None:
         network = ssdlite_mobilenet_v2(NUM_CLASSES, input_size=SIZE, score_function="softmax")
-        return Case(network, make_predictions(str(references), batch_size), "a person detector's logits, spread")
-    network = load_model(weights).eval()
-    assert isinstance(network, SSDLite)
-    transform = EvalTransform(network.input_size)
-    pictures = [transform(read_image(path)) for path in sorted(images.iterdir())[:batch_size]]
+        return Case(network, make_outputs(str(references), batch_size), "a person detector's logits, spread")
+    network = load_model(weights)
+    assert network.head.task == "detection"
+    pixels = [network.head.preprocess(read_image(path)) for path in sorted(images.iterdir())[:batch_size]]
     with torch.inference_mode():
-        predictions = network(torch.stack(pictures))
-    above = (network.scores(predictions.logits) > LIMITS["score_thresh"]).sum() / len(pictures)
-    counts = f"{network.num_classes} classes, {above:.0f} scores of an image above the threshold"
-    return Case(network, predictions, f"a trained network's logits, {network.score_function}, {counts}")
+        outputs = network(torch.stack(pixels))
+    above = (network.head.scores(outputs.logits) > LIMITS["score_thresh"]).sum() / len(pixels)
+    counts = f"{network.head.num_classes} classes, {above:.0f} scores of an image above the threshold"
+    return Case(network, outputs, f"a trained network's logits, {network.head.config.score_function}, {counts}")
 
 
-def make_predictions(references: str, batch_size: int) -> RawPredictions:
-    """Make predictions for COCO's classes from those of a trained detector of persons on real pictures.
+def make_outputs(references: str, batch_size: int) -> DetectorOutput:
+    """Make outputs for COCO's classes from those of a trained detector of persons on real images.
 
-    A stand-in for a detector that was trained on COCO: each class of an image takes the person's logits on one of the
-    pictures, with noise and a prior of its own, so that a few classes are there, most are not, and what overlaps an
-    object scores high together. Thousands of scores of an image are above the threshold, and a hundred boxes remain.
+    A stand-in for a detector that was trained on COCO: each class of an image has the person's logits on one of the
+    images, with noise and a prior of its own, so that a few classes are there, most are not, and the boxes that overlap
+    an object score high together. Thousands of scores of an image are above the threshold, and a hundred boxes remain.
     """
     archive = np.load(Path(references))
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +77,7 @@ def make_predictions(references: str, batch_size: int) -> RawPredictions:
         noise = torch.randn(len(margins[0]), NUM_CLASSES, generator=generator)
         moved = torch.stack([margins[index] for index in chosen], dim=1) + prior + noise
         logits.append(torch.cat([torch.zeros(len(moved), 1), moved], dim=1))
-    return RawPredictions(
+    return DetectorOutput(
         torch.stack([offsets[index % len(IMAGES)] for index in range(batch_size)]), torch.stack(logits)
     )
 
@@ -88,14 +85,14 @@ def make_predictions(references: str, batch_size: int) -> RawPredictions:
 def ours(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Callable[[], Found]:
     """Prepare this library's selection, with boxes clipped first as the peer has it."""
     network, (offsets, logits), description = make_case(weights, images, references, batch_size)
-    size = network.input_size
+    head, size = network.head, network.input_size
     sizes = torch.full((len(offsets), 2), size)
 
     def step() -> Found:
-        boxes = clip_boxes(decode_boxes(offsets, network.anchors), size, size)
+        boxes = clip_boxes(decode_boxes(offsets, head.anchors), size, size)
         selected = select_detections(
             boxes,
-            network.scores(logits),
+            head.scores(logits),
             score_threshold=LIMITS["score_thresh"],
             iou_threshold=LIMITS["nms_thresh"],
             max_per_image=100,
@@ -108,23 +105,23 @@ def ours(weights: Path | None, images: Path | None, references: Path | None, bat
 def peer(weights: Path | None, images: Path | None, references: Path | None, batch_size: int) -> Callable[[], Found]:
     """Prepare torchvision's selection; its limit of candidates per class is the one of its SSD."""
     network, (offsets, logits), description = make_case(weights, images, references, batch_size)
-    if network.score_function == "sigmoid":
-        # It knows softmax only, which would make other scores of these logits. This process does nothing else.
+    if network.head.config.score_function == "sigmoid":
+        # It has softmax only, which would make other scores of these logits. This process does nothing else.
         ssd.F = SimpleNamespace(softmax=lambda values, dim: values.sigmoid())
     detector = torchvision_ssd(network, **LIMITS)
     anchors = detector.anchor_generator.boxes
     size = network.input_size
 
     def step() -> Found:
-        heads = {"bbox_regression": offsets, "cls_logits": logits}
-        found = detector.postprocess_detections(heads, [anchors] * len(offsets), [(size, size)] * len(offsets))
+        outputs = {"bbox_regression": offsets, "cls_logits": logits}
+        found = detector.postprocess_detections(outputs, [anchors] * len(offsets), [(size, size)] * len(offsets))
         return Found(description, [_rows(each["boxes"], each["scores"], each["labels"] - 1) for each in found])
 
     return step
 
 
 def compare(ours: Found, peer: Found) -> str:
-    """Say whether both found the same: classes and order exactly, boxes and scores to float32's rounding."""
+    """Return whether both found the same: classes and order exactly, boxes and scores to float32's rounding."""
     same = all(
         len(own) == len(theirs) and np.allclose(own, theirs, rtol=1e-4, atol=1e-4)
         for own, theirs in zip(ours.rows, peer.rows, strict=True)

@@ -1,4 +1,4 @@
-"""Where the time of a step goes."""
+"""The shares of the operations in the time of a step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ STEPS = 10
 
 
 def profile_step(make: Make, options: Mapping[str, Any], *, threads: int, most: int = 8) -> dict[str, float]:
-    """Give each operation's share of a step, largest first, of those that take ``most``."""
+    """Return the share of a step of each of the ``most`` expensive operations, the largest first."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     step = make(**options)

@@ -1,4 +1,4 @@
-"""What evaluation costs beside the network: counting pixels, and everything from file to figure."""
+"""The cost of evaluation beside the network: counting pixels, and everything from file to figure."""
 
 import logging
 import time
@@ -7,12 +7,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from mobilevision.segmentation.metrics import MeanIoU
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mobilevision.cli.allocator import keep_freed_memory
 from mobilevision.segmentation.datamodule import VocDataModule
+from mobilevision.segmentation.evaluator import confusion_matrix, mean_iou
 from mobilevision.segmentation.task import SegmentationTask
 from mobilevision.segmentation.types import IGNORE_INDEX
 
@@ -21,20 +21,18 @@ SIDE = 512
 
 
 def confusion_ours(updates: int) -> Callable[[], float]:
-    """Prepare updates of this library's metric."""
+    """Prepare this library's confusion matrices and the mean IoU of their sum."""
     predicted, mask = _draw()
 
     def step() -> float:
-        metric = MeanIoU(NUM_CLASSES)
-        for position in torch.arange(updates)[:, None]:
-            metric.update([predicted], [mask], position)
-        return float(metric.compute().iou.miou)
+        counts = [confusion_matrix(predicted, mask, NUM_CLASSES).int() for _ in range(updates)]
+        return float(mean_iou(torch.stack(counts).sum(dim=0)).miou)
 
     return step
 
 
 def confusion_peer(updates: int) -> Callable[[], float]:
-    """Prepare updates of torchmetrics', as it comes."""
+    """Prepare updates of torchmetrics' metric with its defaults."""
     predicted, mask = _draw()
     batch, target = predicted[None], mask[None].long()
 
@@ -48,19 +46,19 @@ def confusion_peer(updates: int) -> Callable[[], float]:
 
 
 def validation(root: str, limit: int) -> Callable[[], dict[str, float]]:
-    """Prepare the validation of VOC's pictures in one process, and say what part of it the network took."""
+    """Prepare the validation of VOC's images in one process; its result has the share that is not the network's."""
     keep_freed_memory()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    task, clock = SegmentationTask(NUM_CLASSES), Clock()
-    predict = task.network.predict_coarse
+    task, clock = SegmentationTask(), Clock()
+    compute = task.network.compute
 
-    def timed(images: Tensor) -> Tensor:
+    def timed(*args: Any) -> dict[str, Tensor]:
         start = time.perf_counter()
-        logits = predict(images)
+        outputs = compute(*args)
         clock.network += time.perf_counter() - start
-        return logits
+        return outputs
 
-    task.network.predict_coarse = timed
+    task.network.compute = timed
     quiet: dict[str, Any] = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
@@ -76,16 +74,16 @@ def validation(root: str, limit: int) -> Callable[[], dict[str, float]]:
 
 
 class Clock(L.Callback):
-    """Time a validation from its first batch to its figures."""
+    """Seconds of a validation from its first batch to its figures."""
 
     network = total = 0.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin."""
+        """Start."""
         self.start = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """End."""
+        """Stop."""
         self.total = time.perf_counter() - self.start
 
 

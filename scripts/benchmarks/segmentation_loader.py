@@ -1,4 +1,4 @@
-"""The augmented training batches of VOC with one worker: this library's, and those of torchvision's references."""
+"""VOC's augmented training batches with one worker: this library's, and those of torchvision's references."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -27,19 +27,19 @@ def ours(root: str, crop: int, batch_size: int) -> Callable[[], int]:
 
 
 def peer(root: str, crop: int, batch_size: int) -> Callable[[], int]:
-    """Prepare an epoch of torchvision's: PIL, a random size, mirrored, padded, cut, normalised."""
-    dataset = reference_set(root, "train", ReferencePreset(crop))
+    """Prepare an epoch of torchvision's: PIL, a random size, mirrored, padded, cut, normalized."""
+    dataset = reference_dataset(root, "train", ReferencePreset(crop))
     return _epoch(DataLoader(dataset, batch_size, shuffle=True, num_workers=1, drop_last=True, persistent_workers=True))
 
 
-def reference_set(root: str, split: str, preset: "ReferencePreset | None" = None) -> VOCSegmentation:
-    """Give torchvision's VOC: PIL pictures and masks, or what ``preset`` makes of them."""
+def reference_dataset(root: str, split: str, preset: "ReferencePreset | None" = None) -> VOCSegmentation:
+    """Return torchvision's VOC: PIL images and masks, or what ``preset`` makes of them."""
     folder = next(path for path in (Path(root), *Path(root).parents) if (path / "VOCdevkit").is_dir())
     return VOCSegmentation(folder, image_set=split, transforms=preset)
 
 
 class ReferencePreset:
-    """What torchvision's segmentation references do to a picture and its mask in training."""
+    """Training augmentation of an image and its mask, as in torchvision's segmentation references."""
 
     def __init__(self, crop: int, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> None:
         self.crop = crop

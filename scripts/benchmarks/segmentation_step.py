@@ -42,7 +42,7 @@ def _ours(batch_size: int, crop: int, *, mixed: bool) -> Callable[[], float]:
 
 
 def peer(batch_size: int, crop: int) -> Callable[[], float]:
-    """Prepare torchvision's step as its references run it: normalised float images, channels first, float32."""
+    """Prepare torchvision's step as its references run it: normalized float images, channels first, float32."""
     network = torchvision_deeplab().train()
     optimizer = torch.optim.SGD(network.parameters(), **OPTIMIZER)
     pixels, masks = make_batch(batch_size, crop)

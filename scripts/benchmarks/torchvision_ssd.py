@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from functools import partial
 
-from mobilevision.detection.ssdlite import SSDLite
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -11,52 +10,53 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 
 from mobilevision.detection.anchors import anchor_shapes
 from mobilevision.detection.boxes import cxcywh_to_xyxy
+from mobilevision.network import Network
 
 
 class SixMaps(nn.Module):
-    """The backbone and the extra layers of a network, as the feature extractor that SSD wants."""
+    """The backbone and the extra layers of a detector, as the feature extractor that SSD wants."""
 
-    def __init__(self, network: SSDLite) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         # SSD has predictors of its own.
         network.head.class_predictors = network.head.box_predictors = nn.ModuleList()
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Give the maps by name."""
+        """Return the maps by name."""
         return OrderedDict((str(index), maps) for index, maps in enumerate(self.network.extract_feat(images)))
 
 
 class SameAnchors(nn.Module):
-    """A network's anchors for every image, where SSD has a generator."""
+    """A detector's anchors for every image, where SSD has a generator."""
 
     def __init__(self, anchors: Tensor) -> None:
         super().__init__()
         self.boxes = cxcywh_to_xyxy(anchors)
 
     def num_anchors_per_location(self) -> list[int]:
-        """Give the number of anchors at each place of each map."""
+        """Return the number of anchors at each place of each map."""
         return [len(shapes) for shapes in anchor_shapes(6)]
 
     def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
-        """Give the anchors as xyxy."""
+        """Return the anchors as xyxy."""
         return [self.boxes] * len(images.image_sizes)
 
 
-def torchvision_ssd(network: SSDLite, **options: object) -> SSD:
-    """Build the peer on ``network``'s layers, which it takes over.
+def torchvision_ssd(network: Network, **options: object) -> SSD:
+    """Build the peer on the layers of a detector, which is changed by this.
 
     Args:
         network: Its backbone and extra layers are used; its predictors are replaced.
         options: Of torchvision's SSD.
     """
     channels = [predictor.depthwise.conv.in_channels for predictor in network.head.class_predictors]
-    generator = SameAnchors(network.anchors)
-    num_classes = network.num_classes + 1
+    generator = SameAnchors(network.head.anchors)
+    num_classes = network.head.num_classes + 1
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
     head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, norm)
     # SSD normalizes by itself.
-    mean, std = (values.flatten().tolist() for values in (network.normalization.mean, network.normalization.std))
+    mean, std = (values.tolist() for values in (network.normalization.mean, network.normalization.std))
     network.normalization = nn.Identity()
     size = (network.input_size, network.input_size)
     return SSD(

@@ -1,21 +1,17 @@
 """A training step: forward, loss, backward, optimizer; the fine-tuning preset as it ships, torchvision as it trains."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-import yaml
+from benchmarks.preset import prepare_step
 from benchmarks.torchvision_ssd import torchvision_ssd
-from mobilevision.detection.loss import multibox_loss
-from mobilevision.detection.ssdlite import ssdlite_mobilenet_v2
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from mobilevision.cli.allocator import keep_freed_memory
+from mobilevision.detection.head import ssdlite_mobilenet_v2
 from mobilevision.detection.task import DetectionTask
-from mobilevision.training.optimization import make_optimizer, parameter_groups
+from mobilevision.detection.types import Batch
 
-PRESET = Path(__file__).parents[2] / "configs/detection/ssdlite_mobilenet_v2_finetune.yaml"
+PRESET = "detection/ssdlite_mobilenet_v2_finetune.yaml"
 OBJECTS = 5
 """Objects in an image."""
 
@@ -39,47 +35,24 @@ def ours_fp32(batch_size: int, input_size: int, num_classes: int) -> Callable[[]
 
 
 def _ours(batch_size: int, input_size: int, num_classes: int, *, mixed: bool) -> Callable[[], float]:
-    keep_freed_memory()
-    preset = yaml.safe_load(PRESET.read_text())
-    trainer = preset["trainer"]
-    (average,) = trainer["callbacks"]
-    options = {**preset["model"]["init_args"], "num_classes": num_classes, "input_size": input_size}
-    task = DetectionTask(**options).train()
-    network = task.network
-    groups = parameter_groups(network, task.weight_decay, rates=task.part_rates())
-    optimizer = make_optimizer(task.optimizer, groups, learning_rate=1e-3, momentum=task.momentum)
-    # What Lightning's callback holds.
-    average = average["init_args"]
-    averaged = AveragedModel(task, avg_fn=get_ema_avg_fn(average["decay"]), use_buffers=average["use_buffers"])
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)
     images = images.contiguous(memory_format=torch.channels_last)
-    assert trainer["precision"] == "bf16-mixed"
-
-    def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            loss = multibox_loss(
-                network(images), boxes, labels, network.anchors, score_function=network.score_function
-            ).total
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), trainer["gradient_clip_val"])
-        optimizer.step()
-        averaged.update_parameters(task)
-        return loss.item()
-
-    return step
+    sizes, positions = torch.full((batch_size, 2), input_size), torch.arange(batch_size)
+    batch = Batch(images, boxes, labels, sizes, positions, truths=())
+    return prepare_step(PRESET, DetectionTask, batch, mixed=mixed, input_size=input_size, num_classes=num_classes)
 
 
 def peer(batch_size: int, input_size: int, num_classes: int) -> Callable[[], float]:
     """Prepare torchvision's step as its references run it: a list of float images, channels first, float32."""
     network = torchvision_ssd(ssdlite_mobilenet_v2(num_classes, input_size=input_size)).train()
+    network.to(memory_format=torch.contiguous_format)
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)
-    pictures = list(images.float() / 255)
+    pixels = list(images.float() / 255)
     targets = [{"boxes": each, "labels": names + 1} for each, names in zip(boxes, labels, strict=True)]
     optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9)
 
     def step() -> float:
-        loss = sum(network(pictures, targets).values())
+        loss = sum(network(pixels, targets).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -53,10 +53,9 @@ def test_hand_computed_convolution():
 def test_the_output_side_is_the_input_side_over_the_stride_rounded_up(height, width, stride, dilation, kernel):
     if stride > 1 and dilation > 1:
         return
-    with torch.device("meta"):
-        for padding in ("symmetric", "tf_same"):
-            conv = conv2d(2, 2, kernel, stride=stride, dilation=dilation, groups=2, padding=padding)
-            assert conv(torch.zeros(1, 2, height, width)).shape == (1, 2, -(-height // stride), -(-width // stride))
+    for padding in ("symmetric", "tf_same"):
+        conv = conv2d(2, 2, kernel, stride=stride, dilation=dilation, groups=2, padding=padding)
+        assert conv(torch.zeros(1, 2, height, width)).shape == (1, 2, -(-height // stride), -(-width // stride))
 
 
 @pytest.mark.parametrize("kind", [SymmetricConv2d, SameConv2d])

@@ -17,7 +17,7 @@ def on_meta(**options):
 
 
 def pixels(*shape):
-    return torch.zeros(1, 3, *shape, device="meta")
+    return torch.zeros(1, 3, *shape)
 
 
 def blocks_of(backbone):
@@ -80,7 +80,7 @@ STRIDES = (2, 2, 4, 8, 16, 16, 16, 32, 32, 32)
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_every_tap_has_its_channels_and_a_stride_of_the_output_stride_at_most(output_stride, padding):
-    backbone = on_meta(width_mult=0.35, padding=padding)
+    backbone = MobileNetV2(width_mult=0.35, padding=padding).eval()
     assert tuple(backbone.feature_info) == TAPS
     assert tuple(tap.stride for tap in backbone.feature_info.values()) == STRIDES
     for height, width in ((65, 76), (32, 38)):
@@ -90,12 +90,12 @@ def test_every_tap_has_its_channels_and_a_stride_of_the_output_stride_at_most(ou
             assert feature.shape == (1, channels, math.ceil(height / stride), math.ceil(width / stride))
 
 
-@pytest.mark.parametrize(
-    ("size", "sides"), [(224, (14, 7)), (300, (19, 10)), (320, (20, 10)), (513, (33, 17)), (96, (6, 3))]
-)
-def test_sides_of_the_maps_that_ssdlite_reads(size, sides):
-    for padding in PADDINGS:
-        maps = on_meta(width_mult=0.1, padding=padding)(pixels(size, size), taps=("stage6_expansion", "last"))
+@torch.inference_mode()
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_sides_of_the_maps_that_ssdlite_reads(padding):
+    backbone = MobileNetV2(width_mult=0.1, padding=padding).eval()
+    for size, sides in {224: (14, 7), 300: (19, 10), 320: (20, 10), 513: (33, 17), 96: (6, 3)}.items():
+        maps = backbone(pixels(size, size), taps=("stage6_expansion", "last"))
         assert tuple(feature.shape[-1] for feature in maps.values()) == sides
 
 
@@ -109,11 +109,11 @@ def test_the_expansion_tap_has_576_channels_after_relu6_and_stages_end_linearly(
 
 
 def test_taps_come_in_the_order_in_which_they_are_asked_for():
-    assert list(on_meta(width_mult=0.35)(pixels(32, 32), taps=["last", "stage2", "last"])) == ["last", "stage2"]
+    assert list(MobileNetV2(width_mult=0.1)(pixels(32, 32), taps=["last", "stage2", "last"])) == ["last", "stage2"]
 
 
 def test_nothing_behind_the_deepest_tap_is_computed():
-    backbone = on_meta(width_mult=0.35)
+    backbone = MobileNetV2(width_mult=0.1)
     ran = []
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -127,7 +127,7 @@ def test_nothing_behind_the_deepest_tap_is_computed():
 
 
 def test_unknown_taps_and_output_strides_are_refused():
-    backbone = on_meta(width_mult=0.35)
+    backbone = MobileNetV2(width_mult=0.1)
     with pytest.raises(ValueError, match=r"taps must be among stem, stage1, .*, last, got stage8, stage9"):
         backbone(pixels(32, 32), taps=("stage9", "stage2", "stage8"))
     with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 12"):
@@ -236,7 +236,7 @@ def test_one_pass_returns_the_maps_of_several_output_strides(settle):
 
 
 def test_what_output_strides_share_is_computed_once():
-    backbone = on_meta(width_mult=0.35)
+    backbone = MobileNetV2(width_mult=0.1)
     runs = Counter()
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -250,7 +250,15 @@ def test_what_output_strides_share_is_computed_once():
     assert runs["last.conv"] == 1
 
 
+def test_any_module_may_stand_in_for_the_stem():
+    backbone = MobileNetV2(width_mult=0.1)
+    info = backbone.feature_info
+    backbone.stem = nn.Sequential(nn.Conv2d(3, info["stem"].channels, 3, stride=2, padding=1), nn.Hardswish())
+    assert backbone.feature_info == info
+    assert backbone(pixels(32, 32), taps=("stem", "last"))["stem"].shape[1] == info["stem"].channels
+
+
 def test_a_stride_without_taps_costs_nothing():
-    maps = on_meta(width_mult=0.35).forward_strides(pixels(32, 32), {32: (), 16: ("stem",)})
+    maps = MobileNetV2(width_mult=0.1).forward_strides(pixels(32, 32), {32: (), 16: ("stem",)})
     assert maps[32] == {}
     assert list(maps[16]) == ["stem"]

@@ -1,13 +1,10 @@
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mobilevision.classification.datamodule import ImageNetDataModule, collate
-from mobilevision.classification.preprocess import EvalTransform
 from mobilevision.classification.types import Sample
-from mobilevision.training.loader import SampleKey
 
 
 @pytest.fixture
@@ -65,17 +62,7 @@ def test_training_images_are_also_had_as_in_evaluation_in_order_and_complete(roo
     datamodule = make(root, brightness=1.0)
     batches = list(datamodule.feature_dataloader())
     assert torch.cat([batch.images[:, 0, 0, 0] for batch in batches]).tolist() == [0, 1, 2, 3]
-    assert datamodule.train_set.augment is datamodule.train_transform
-
-
-@pytest.mark.parametrize(("given", "size"), [(None, 24), (16, 16)])
-def test_a_head_decides_the_evaluation_transform_and_the_size_unless_the_data_does(root, given, size):
-    datamodule = make(root, input_size=given)
-    assert datamodule.datasets["val"][0].image.shape[1:] == (given or 224,) * 2
-    datamodule.attach(SimpleNamespace(input_size=24, preprocess=EvalTransform(24, crop="central", share=0.5)))
-    assert datamodule.preprocess == EvalTransform(size, crop="central", share=0.5)
-    assert datamodule.datasets["val"][0].image.shape == (3, size, size)
-    assert datamodule.train_set[0].image.shape == datamodule.train_set[SampleKey(0, 0)].image.shape == (3, size, size)
+    assert datamodule.train_set.augment is datamodule.augment
 
 
 def test_a_validation_set_with_some_classes_has_the_training_sets_labels(root):

@@ -146,7 +146,7 @@ def test_a_head_gives_its_evaluation_transform_and_size(coco):
     for dataset in data.datasets.values():
         assert dataset[SampleKey(0, 1)].image.shape == (3, 48, 48)
         torch.testing.assert_close(dataset[1].boxes[0], torch.tensor([6, 16, 24, 36.0]))
-    with pytest.raises(ValueError, match=r"data\.input_size must be that of the detector, 48, got 32"):
+    with pytest.raises(ValueError, match=r"data\.input_size must be that of the network, 48, got 32"):
         make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
 
 

@@ -129,8 +129,7 @@ def test_the_order_of_the_images_decides_between_equal_scores(images, make_image
 def test_nothing_stays_after_a_reset(images):
     evaluator = images.evaluate(range(3))
     evaluator.reset()
-    with pytest.warns(UserWarning, match="before the ``update``"):
-        assert evaluator.compute().num_images == 0
+    assert evaluator.compute().num_images == 0
 
 
 SHARES = [
@@ -144,7 +143,6 @@ SHARES = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method:UserWarning")
 @pytest.mark.parametrize("shares", SHARES)
 def test_processes_together_measure_what_one_does_even_if_some_have_nothing(images, monkeypatch, shares):
     together = images.evaluate(sorted({position for share in shares for position in share}))

@@ -1,5 +1,4 @@
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +9,7 @@ from scipy.io import savemat
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
 from mobilevision.segmentation.layouts import VOC_CLASSES
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.preprocess import EvalTransform
 from mobilevision.segmentation.types import Batch, EvalBatch, Sample
-from mobilevision.training.loader import SampleKey
 
 NAMES = ["background", "red", "green"]
 
@@ -78,16 +75,6 @@ def test_workers_read_what_the_training_process_would(root):
     for alone, helped in zip(first_epoch(0), first_epoch(2), strict=True):
         for one, other in zip(alone, helped, strict=True):
             assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize(("given", "size"), [(None, 65), (33, 33)])
-def test_a_head_decides_the_size_unless_the_data_does(root, given, size):
-    data = make_data(root, "fit", input_size=given)
-    assert data.datasets["val"][0].image.shape[1:] == (given or 513,) * 2
-    data.attach(SimpleNamespace(input_size=65, preprocess=EvalTransform(65)))
-    assert data.datasets["val"][0].image.shape == (3, size, size)
-    assert data.train_set[0].image.shape == data.train_set[SampleKey(0, 0)].image.shape == (3, size, size)
-    assert data.train_set[SampleKey(0, 0)].mask.shape == (size, size)
 
 
 def test_the_augmented_split_has_masks_of_its_own(tmp_path, write_voc):

@@ -1,12 +1,10 @@
-import json
 from typing import ClassVar
 
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from torch import nn
 
-from mobilevision import ClassificationTask, get_model, load_model
+from mobilevision import ClassificationTask, get_model
 from mobilevision.training.task import sum_parts
 from mobilevision.weights.file import read_weights
 
@@ -141,21 +139,6 @@ def test_gradients_can_be_clipped_where_the_optimizer_is_not_fused(train, clip):
     assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == (clip is None)
 
 
-def test_a_checkpoint_describes_the_network_it_holds(make_trainer, make_task, make_data, tmp_path):
-    task = make_task(learning_rate=0.1)
-    make_trainer(ModelCheckpoint(tmp_path, "last"), max_steps=2, limit_val_batches=0).fit(task, make_data())
-
-    network = load_model(tmp_path / "last.ckpt")
-    built = ClassificationTask.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
-
-    assert built.hparams == task.hparams
-    assert json.loads(json.dumps(dict(task.hparams)))["learning_rate"] == 0.1
-    for each in (network, built.network):
-        assert each.head.class_names == ("dark", "light")
-        assert (each.backbone.config, each.head.config) == (task.network.backbone.config, task.network.head.config)
-        assert changed(each.state_dict(), task.network.state_dict()) == set()
-
-
 def test_a_checkpoint_of_averaged_weights_holds_the_average(make_trainer, make_task, make_data, tmp_path):
     keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = make_trainer(EMAWeightAveraging(decay=0.75), keep, max_steps=2, limit_val_batches=0)
@@ -204,40 +187,10 @@ def test_steps_draw_other_numbers_and_the_same_again_in_another_run(make_trainer
     assert len(set(first)) == 12
 
 
-def test_a_loss_that_is_not_finite_stops_training_with_the_names_of_the_images(make_trainer, make_task, make_data):
-    data, task = make_data(), make_task(num_classes=2)
-    data.name_images = lambda positions: [f"{position}.png" for position in positions]
-    nn.init.constant_(task.network.head.linear.bias, torch.nan)
-    with pytest.raises(
-        ValueError, match=r"train/loss must be finite, got nan in batch 0 of epoch 0, images \d+\.png, "
-    ):
-        make_trainer(max_epochs=1).fit(task, data)
-
-
-def test_a_task_predicts_and_passes_images_on(make_task):
-    task = make_task(num_classes=2).eval()
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    logits = task(images)
-    torch.testing.assert_close(logits, task.network(images))
-    torch.testing.assert_close(torch.stack(list(task.predict_step(images))), logits.softmax(1))
-
-
 def test_a_network_is_in_the_mode_of_its_task_whether_it_is_given_or_built_later(make_task):
     assert make_task(num_classes=2).network.training
     assert not make_task(num_classes=2).eval().network.training
     assert ClassificationTask(get_model("mobilenet_v2", width_mult=0.1).eval()).network.training
-
-
-def test_figures_are_logged_under_their_split_and_analyzed_only_if_that_is_asked_for(
-    make_trainer, make_task, make_data
-):
-    task, trainer = make_task(), make_trainer()
-    (logged,) = trainer.validate(task, make_data(), verbose=False)
-    assert {f"val/{name}" for name in task.report.figures} == set(logged)
-    assert "confusions" not in task.report.details
-    task.details = True
-    trainer.validate(task, make_data(), verbose=False)
-    assert "confusions" in task.report.details
 
 
 def test_the_parts_of_a_loss_are_added_up():
