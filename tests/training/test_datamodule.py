@@ -79,11 +79,16 @@ def test_validation_does_not_use_up_the_place_of_a_checkpoint(make_trainer, make
     assert len(list(other.train_dataloader())) == 6
 
 
-def test_a_dataset_is_that_of_every_head_and_attaching_one_changes_nothing_by_default():
+def test_a_dataset_is_that_of_every_head():
     data = ImageDataModule(input_size=64)
-    data.attach(torch.nn.Module())
     assert data.for_head("signs") is data
     assert (data.input_size, dict(data.by_head), data.class_names) == (64, {}, ())
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_below_a_pixel_is_refused(size):
+    with pytest.raises(ValueError, match=f"input_size must be at least 1, got {size}"):
+        ImageDataModule(input_size=size)
 
 
 def test_a_missing_test_split_names_its_place_and_what_measures_the_other():
