@@ -140,7 +140,9 @@ def build_network(
     """
     card = weights.card
     if not card.heads:
-        raise ValueError(f"{source} holds a backbone alone: start a network from it with backbone_weights")
+        raise ValueError(
+            f"{source} holds a backbone alone: start a network from it with backbone_weights{card.unknown}"
+        )
     backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
     if options and len(card.heads) > 1:
         raise ValueError(f"options of a head must be given by head, as heads, got {', '.join(options)}")
@@ -188,7 +190,8 @@ def drop_background(weights: Weights) -> Weights:
 def _find_head(weights: Weights, task: str, path: Path) -> str:
     names = [name for name, head in weights.card.heads.items() if head.task == task]
     if not names:
-        raise ValueError(f"{path} holds {weights.card.tasks}, not {task}: no network for {task} can be built from it")
+        tasks, unknown = weights.card.tasks, weights.card.unknown
+        raise ValueError(f"{path} holds {tasks}, not {task}: no network for {task} can be built from it{unknown}")
     if len(names) > 1 and task not in names:
         raise ValueError(f"{path} must have one head for {task}, got {', '.join(names)}: split one off first")
     return task if task in names else names[0]

@@ -18,6 +18,7 @@ from mobilevision.detection.formats.coco import number_column, read_annotations,
 from mobilevision.detection.formats.values import to_id
 from mobilevision.detection.types import Result, Truth
 from mobilevision.segmentation.boundary import boundary_f_scores
+from mobilevision.segmentation.check import check_presence
 from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou
 from mobilevision.segmentation.layouts import VOC_CLASSES, VocLayout, find_files
 from mobilevision.segmentation.masks import read_mask
@@ -72,23 +73,24 @@ def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
         predictions: Folder with a PNG mask of the same name for each id of the split.
 
     Returns:
-        ``miou``, the mean over the classes present; ``miou_voc``, the mean over all classes, which is NaN where one is
-        absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each class, which
-        are NaN for a class that is neither in the ground truth nor in the predictions.
+        ``miou``, the mean over the classes of the ground truth; ``miou_voc``, the mean over all classes, which is NaN
+        where one is absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each
+        class, which are NaN for a class that is not in the ground truth.
 
     Raises:
         FileNotFoundError: The split, its masks or predictions are missing; the message counts and names them.
         ValueError: A mask is not a palette or gray PNG, differs in size from the ground truth, or has a value that is
-            not a class.
+            not a class; or no pixel of the ground truth is of a class beside one.
     """
     truths = VocLayout(root).find_masks(split)
     if not predictions.is_dir():
         raise FileNotFoundError(f"folder of predictions not found: {predictions}")
-    predicted = find_files(predictions, list(truths), ".png")
+    predicted = find_files(predictions, list(truths))
+    check_presence(f"{split} of {root}", list(truths.values()), VOC_CLASSES)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         confusions, scores = zip(*pool.map(_compare_masks, truths.values(), predicted), strict=True)
     iou = mean_iou(torch.stack(confusions).sum(dim=0))
-    boundary_f = mean_boundary_f(torch.from_numpy(np.stack(scores)))
+    boundary_f = mean_boundary_f(torch.from_numpy(np.stack(scores)).where(~iou.per_class.isnan(), torch.nan))
     return {
         "miou": float(iou.miou),
         "miou_voc": float(iou.miou_voc),

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +50,21 @@ def test_sixteen_bits_are_noted(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257))
     assert kinds(path) == ["16-bit"]
     assert not inspect_image(path).findings[0].is_problem
+
+
+def test_the_used_part_of_sixteen_bits_is_told(tmp_path: Path) -> None:
+    gray = save(tmp_path / "a.png", Image.fromarray(PIXELS[..., 0].astype(np.uint16).clip(1) * 16))
+    cv2.imwrite(str(tmp_path / "b.png"), PIXELS.astype(np.uint16) * 16)
+    for path in (gray, tmp_path / "b.png"):
+        (finding,) = inspect_image(path).findings
+        assert "uses 4,080 of 65,535 values" in finding.message
+
+
+def test_values_without_a_range_are_a_problem(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", Image.fromarray(PIXELS[..., 0].astype(np.float32)))
+    (finding,) = inspect_image(path).findings
+    assert (finding.kind, finding.is_problem) == ("unknown range", True)
+    assert finding.message.startswith("its values must be in 0 to 1")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

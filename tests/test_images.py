@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from mobilevision.images import find_broken, find_images, read_image, read_size, to_tensor
 
@@ -216,7 +216,7 @@ def test_a_damaged_image_gives_pixels_or_one_line(read, data: bytes, changes: di
 
 
 def test_images_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt", "d.jpg.bak"):
+    for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
@@ -266,3 +266,61 @@ def test_a_tensor_has_its_channels_first_and_its_pixels_in_memory_as_they_were(m
     assert tensor.stride() == (1, 12, 3)
     assert torch.equal(tensor[1], torch.tensor(pixels[..., 1].tolist(), dtype=torch.uint8))
     assert mirrored or np.shares_memory(tensor.numpy(), pixels)
+
+
+def tiff(values: np.ndarray, **tags: object) -> bytes:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for name, value in tags.items():
+        info[{"lowest": 280, "highest": 281}[name]] = value
+    return encoded(Image.fromarray(values), "TIFF", tiffinfo=info)
+
+
+def test_floats_are_read_in_0_to_1_and_others_refused(read) -> None:
+    assert read(tiff(np.array([[0, 0.5, 1]], np.float32)))[0, :, 0].tolist() == [0, 128, 255]
+    for wrong in (255.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"file: its values must be in 0 to 1, got .*(255|-0\.5|nan)"):
+            read(tiff(np.array([[0, wrong]], np.float32)))
+
+
+def test_a_stated_range_is_that_of_black_and_white(read) -> None:
+    deep = np.array([[0, 2048, 4095]], np.uint16)
+    assert read(tiff(deep, highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    assert read(tiff(deep.astype(np.int32), highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    assert read(tiff(deep.astype(np.float32), highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    with pytest.raises(ValueError, match=r"file: its values must be in 0 to 4000, got 0 to 4095"):
+        read(tiff(deep, highest=4000))
+
+
+def test_a_stated_range_holds_for_colors_of_16_bits(read) -> None:
+    colors = np.array([[[0, 2048, 4095], [4095, 0, 0]]], "<u2")
+    # Width, height, bits, no compression, RGB, strip, samples, rows, bytes and the largest value.
+    tags = {256: 2, 257: 1, 258: 134, 259: 1, 262: 2, 273: 140, 277: 3, 278: 1, 279: 12}
+    entries = [(tag, 3 if tag == 258 else 1, value) for tag, value in tags.items()] + [(281, 1, 4095)]
+    rows = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in entries)
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + rows + struct.pack("<I", 0)
+    pixels = read(start + struct.pack("<3H", 16, 16, 16) + colors.tobytes())
+    assert pixels.tolist() == [[[0, 128, 255], [255, 0, 0]]]
+
+
+def test_whole_numbers_without_a_range_are_refused_with_the_remedy(read, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"file: it holds whole numbers of mode I.*MaxSampleValue"):
+        read(tiff(np.array([[0, 255]], np.int32)))
+    with pytest.raises(ValueError, match=r"file: it holds whole numbers"):
+        read_size(tmp_path / "file")
+
+
+def test_hidden_files_are_no_images_and_all_that_is_left_out_is_counted(tmp_path: Path) -> None:
+    left_out = ("._a.jpg", ".ipynb_checkpoints/a.jpg", "Thumbs.db", "__MACOSX/a.jpg", "b.heic", "deep/c.heic", "d")
+    for name in ("a.jpg", "notes.txt", *left_out):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"7 files in .* are left out.*: 2 \.heic, 4 hidden, 1 without suffix"):
+        assert find_images(tmp_path) == [tmp_path / "a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", ["JFIF", "avif", "jp2", "Pgm", "tga", "ico", "jpe"])
+def test_images_are_found_and_read_whatever_their_suffix(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    smooth(32, 32).convert("L" if suffix == "Pgm" else "RGB").save(path, "JPEG" if suffix == "JFIF" else None)
+    assert find_images(tmp_path) == [path]
+    assert read_image(path).shape == (32, 32, 3)

@@ -296,6 +296,7 @@ def make_real_trainer():
     return L.Trainer(max_epochs=1, accelerator="cpu", limit_train_batches=1, limit_val_batches=1, **quiet)
 
 
+@pytest.mark.filterwarnings("ignore:the train masks.*have no pixel of")
 @pytest.mark.parametrize("task", SINGLE)
 def test_released_weights_are_trained_on_real_data(task, shared):
     file, data = make_real(shared, task)
@@ -306,6 +307,7 @@ def test_released_weights_are_trained_on_real_data(task, shared):
     assert trained.network.backbone.config.padding == "tf_same"
 
 
+@pytest.mark.filterwarnings("ignore:the train masks.*have no pixel of")
 def test_a_joint_network_is_trained_on_real_data_from_a_released_detector(shared):
     file, boxes = make_real(shared, "detection")
     trained = MultiTaskTask(heads={"detection": {}, "segmentation": {}}, pretrained=file)

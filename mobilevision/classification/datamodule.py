@@ -21,6 +21,7 @@ from mobilevision.classification.preprocess import EvalTransform
 from mobilevision.classification.transforms import TrainTransform
 from mobilevision.classification.types import Batch, Sample
 from mobilevision.head import Preprocess
+from mobilevision.images import IMAGE_SUFFIXES
 from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
 from mobilevision.training.loader import EpochSampler, ResumableLoader, stack_images
 
@@ -145,10 +146,20 @@ class ImageNetDataModule(ImageDataModule):
 
     def _find_images(self, folder: Path, classes: ClassList) -> list[LabeledImage]:
         images = find_labeled_images(folder, classes)
-        filled = {classes.folders[image.label] for image in images}
-        empty = sorted(set(list_class_folders(folder).folders) - filled)
+        present = list_class_folders(folder).folders
+        empty = sorted(set(present) - {classes.folders[image.label] for image in images})
         if empty:
             rank_zero_warn(f"{len(empty)} class folders of {folder} hold no image: {', '.join(empty[:10])}")
+        absent = sorted(set(classes.folders) - set(present))
+        if absent and folder == self.folders["train"]:
+            rank_zero_warn(
+                f"{len(absent)} classes have no folder in {folder} and are not learned: {', '.join(absent[:10])}"
+            )
+        loose = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        if loose:
+            rank_zero_warn(
+                f"{len(loose)} images in {folder} are in no class folder and left out: {', '.join(loose[:3])}"
+            )
         kept = set(self.drop_broken([image.path for image in images]))
         return [image for image in images if image.path in kept]
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from mobilevision.classification.types import Sample
 from mobilevision.head import Preprocess
-from mobilevision.images import find_images, read_image
+from mobilevision.images import find_images, is_hidden, read_image
 from mobilevision.training.loader import SampleKey, sample_seed
 
 SYNSET_LIST = "LOC_synset_mapping.txt"
@@ -67,7 +67,7 @@ def read_synset_list(path: Path) -> ClassList:
 
 def list_class_folders(root: Path) -> ClassList:
     """Return the folders in ``root``, sorted, as the classes."""
-    folders = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    folders = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)))
     return ClassList(folders, folders)
 
 
@@ -87,10 +87,10 @@ def find_labeled_images(root: Path, classes: ClassList) -> list[LabeledImage]:
             f"{', '.join(classes.folders[:3])} ({len(unknown)} such folders)"
         )
     labels = {folder: label for label, folder in enumerate(classes.folders)}
+    depth = len(root.parts)
     images = [
-        LabeledImage(path, labels[folder])
-        for folder in sorted(present, key=labels.__getitem__)
-        for path in find_images(root / folder)
+        LabeledImage(path, labels[path.parts[depth]])
+        for path in find_images(*(root / folder for folder in sorted(present, key=labels.__getitem__)))
     ]
     if not images:
         raise ValueError(f"{root} must hold one folder per class with images in it, but there are none")

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from mobilevision.head import Preprocess
 from mobilevision.segmentation.balance import count_classes
+from mobilevision.segmentation.check import check_presence
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.dataset import ImageAndMask, SegmentationDataset
 from mobilevision.segmentation.head import SegmentationConfig
@@ -95,9 +97,15 @@ class MaskDataModule(ImageDataModule):
         """
 
     def setup(self, stage: str) -> None:
-        """Find the files that ``stage`` needs; see :meth:`find_pairs`."""
+        """Find the files that ``stage`` needs, see :meth:`find_pairs`, and warn of classes that cannot be learned.
+
+        Raises:
+            FileNotFoundError: Something is missing.
+            ValueError: There are no images, no pixel of any class beside one, or a mask does not decode.
+        """
         for split in STAGE_SPLITS[stage]:
             pairs = self._drop_broken_pairs(self.find_pairs(split))
+            self._check_classes(split, [pair.mask for pair in pairs])
             self.datasets[split] = SegmentationDataset(
                 pairs,
                 len(self.class_names),
@@ -124,11 +132,22 @@ class MaskDataModule(ImageDataModule):
         """
         return count_classes([pair.mask for pair in self.train_set.pairs], len(self.class_names), self.table)
 
+    def _check_classes(self, split: Split, masks: list[Path]) -> None:
+        place = f"the {split} masks, such as {masks[0]}"
+        absent = check_presence(place, masks, self.class_names, self.table)
+        if split == "train" and absent:
+            if 1 < len(self.class_names) <= len(absent) + 1:
+                raise ValueError(f"{place}, must hold several classes, no pixel is of {', '.join(absent)}")
+            rank_zero_warn(f"{place}, have no pixel of {', '.join(absent)}: such a class cannot be learned")
+
     def _drop_broken_pairs(self, pairs: list[ImageAndMask]) -> list[ImageAndMask]:
         files = [path for pair in pairs for path in pair]
         matlab = [path for path in files if path.suffix == SBD_SUFFIX]
         kept = {*self.drop_broken([path for path in files if path.suffix != SBD_SUFFIX]), *matlab}
-        return [pair for pair in pairs if kept.issuperset(pair)]
+        whole = [pair for pair in pairs if kept.issuperset(pair)]
+        if not whole:
+            raise ValueError(f"none of {len(pairs)} images with their masks can be read, such as {pairs[0].image}")
+        return whole
 
 
 class VocDataModule(MaskDataModule):
@@ -208,7 +227,8 @@ class MaskFolderDataModule(MaskDataModule):
         image_suffix: The end of the images' names, beyond the part they share with their mask:
             ``_leftImg8bit.png`` for Cityscapes. Any ending of an image by default.
         mask_suffix: The end of the masks' names, beyond the part they share with their image:
-            ``_gtFine_labelIds.png`` for Cityscapes.
+            ``_gtFine_labelIds.png`` for Cityscapes. ``.png`` by default or, where there is no such file and masks have
+            a folder of their own, any ending of an image.
         options: Classes or a table of classes, and what else :class:`MaskDataModule` has.
 
     Raises:
@@ -227,7 +247,7 @@ class MaskFolderDataModule(MaskDataModule):
         test_images: str = "images/test",
         test_masks: str = "masks/test",
         image_suffix: str = "",
-        mask_suffix: str = ".png",
+        mask_suffix: str = "",
         **options: Any,
     ) -> None:
         super().__init__(**options)

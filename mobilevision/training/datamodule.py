@@ -141,10 +141,16 @@ class ImageDataModule(L.LightningDataModule):
         return self._loader(dataset, collate, train=False)
 
     def drop_broken(self, paths: list[Path]) -> list[Path]:
-        """Return the paths that decode, if ``skip_broken`` asks for it, and warn about the others."""
+        """Return the paths that decode, if ``skip_broken`` asks for it, and warn about the others.
+
+        Raises:
+            ValueError: None of them decodes.
+        """
         if not self.skip_broken:
             return paths
         broken = find_broken(paths)
+        if len(broken) == len(paths) > 0:
+            raise ValueError(f"none of {len(paths)} images can be read: {next(iter(broken.values()))}")
         if broken:
             rank_zero_warn(f"skipped {len(broken)} of {len(paths)} images: {'; '.join(sorted(broken.values()))}")
         return [path for path in paths if str(path) not in broken]

@@ -91,7 +91,7 @@ def load_weights(network: Network, weights: Weights, source: str | Path, *, stri
     heads = network.named_heads
     pairs = match_heads(heads, weights.card)
     if not pairs or (strict and len(pairs) < len(heads)):
-        advice = "" if weights.card.heads else ": use backbone_weights"
+        advice = "" if weights.card.heads else f": use backbone_weights{weights.card.unknown}"
         raise ValueError(f"{source} holds {weights.card.tasks}, this network {WeightsCard.of(network).tasks}{advice}")
     _check_trained(network.backbone.config, weights.card.backbone, source)
     matches = {name: match_classes(heads[name], weights.card.heads[theirs]) for name, theirs in pairs.items()}
@@ -125,12 +125,13 @@ def load_backbone(network: Network, weights: Weights, source: str | Path) -> Loa
     loaded = len(state.keys() & weights.tensors.keys())
     _load_state(network, {name: tensor for name, tensor in expected.items() if not _is_backbone(name)} | state, source)
     missing, unexpected = len(expected) - loaded, len(weights.tensors) - loaded
+    unknown = weights.card.provenance.get("unknown", "")
     return LoadReport(
         str(source),
         loaded,
         len(expected),
         missing=f"{missing} tensors beside the backbone" if missing else "",
-        unexpected=f"{unexpected} tensors of {weights.card.tasks}" if unexpected else "",
+        unexpected=f"{unexpected} tensors of {weights.card.tasks}" if unexpected else unknown,
     )
 
 

@@ -68,7 +68,8 @@ def test_a_validation_set_with_some_classes_has_the_training_sets_labels(root):
 
 def test_the_list_of_classes_decides_the_order(root):
     (root / "LOC_synset_mapping.txt").write_text("dog dog, Canis\nfox fox\ncat cat, Felis\n")
-    datamodule = make(root)
+    with pytest.warns(UserWarning, match=r"1 classes have no folder in .*train and are not learned: fox"):
+        datamodule = make(root)
     assert datamodule.class_names == ("dog", "fox", "cat")
     (batch,) = datamodule.val_dataloader()
     assert batch.labels.tolist() == [0]
@@ -139,3 +140,14 @@ def test_a_batch_stays_channels_last():
     batch = collate(samples)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.images.shape, batch.labels.tolist(), batch.positions.tolist()) == ((1, 3, 4, 4), [5], [6])
+
+
+def test_images_and_classes_that_take_no_part_are_counted(root, write_image):
+    write_image(root / "train/loose.png", 9)
+    with pytest.warns(UserWarning, match=r"1 images in .*train are in no class folder and left out: loose\.png"):
+        assert len(make(root).train_set) == 4
+    (root / "train/loose.png").rename(root / "train/cat/._1.png")
+    (root / "train/dog/Thumbs.db").touch()
+    with pytest.warns(UserWarning, match=r"2 files in .*train are left out, they are no images: 2 hidden"):
+        assert len(make(root).train_set) == 4
+    make(root, "validate")

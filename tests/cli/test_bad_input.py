@@ -114,7 +114,7 @@ def test_an_image_that_does_not_decode_is_named_or_skipped_and_counted(task, ima
     ("mask", "parts"),
     [
         (np.zeros((10, 20)), ["must be as large as", "JPEGImages/val_2.jpg, 72x80, got 20x10"]),
-        (np.zeros((80, 72, 3)), ["got mode RGB"]),
+        (np.full((80, 72, 3), (0, 1, 0)), ["got mode RGB"]),
         (np.full((80, 72), 9), ["must hold classes 0 to 2 and 255, got 9 (5760 pixels)"]),
     ],
 )

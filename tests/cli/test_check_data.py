@@ -197,7 +197,7 @@ def test_a_dataset_with_masks_is_recognised_counted_and_drawn(run, setups, tmp_p
 def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
     root = shutil.copytree(setups["segmentation"].root, tmp_path / "data")
     (root / "SegmentationClass" / "train_1.png").unlink()
-    Image.new("RGB", (72, 80)).save(root / "SegmentationClass" / "val_0.png")
+    Image.new("RGB", (72, 80), (0, 1, 0)).save(root / "SegmentationClass" / "val_0.png")
     Image.new("L", (72, 80), 7).save(root / "SegmentationClass" / "val_1.png")
     options = ("--train-images", "JPEGImages", "--train-masks", "SegmentationClass", "--sheet", tmp_path / "sheet.png")
     classes = ("--classes", "background", "blue", "red")

@@ -119,14 +119,6 @@ def test_a_name_without_weights_is_a_network_of_random_weights_with_a_warning(im
     assert result.pred_class == str(result.pred_label)
 
 
-@pytest.mark.parametrize(
-    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
-)
-def test_pixels_of_another_form_are_refused(image):
-    with pytest.raises(ValueError, match=r"image must be uint8 of shape \[H, W, 3\], got"):
-        inference_model(build("mobilenet_v2"), image)
-
-
 def test_a_missing_image_is_named():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
         inference_model(build("mobilenet_v2"), "nowhere.jpg")

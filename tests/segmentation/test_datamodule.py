@@ -1,7 +1,9 @@
 import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.io import savemat
 
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
@@ -104,11 +106,46 @@ def test_pixels_are_counted_in_the_training_masks(root):
 def test_broken_files_stop_the_run_or_are_left_out_with_a_count(root):
     (root / "JPEGImages" / "val_1.jpg").write_bytes(b"no image")
     (root / "SegmentationClass" / "val_2.png").write_bytes(b"no mask")
-    with pytest.raises(ValueError, match=r"val_1\.jpg does not decode"):
-        list(make_data(root, "validate").val_dataloader())
+    with pytest.raises(ValueError, match=r"val_2\.png does not decode as a mask"):
+        make_data(root, "validate")
     with pytest.warns(UserWarning, match=r"skipped 2 of 6 images: .*val_1\.jpg"):
         lenient = make_data(root, "validate", skip_broken=True)
     assert [pair.image.name for pair in lenient.datasets["val"].pairs] == ["val_0.jpg"]
+
+
+def repaint(root, split, values):
+    for path in (root / "SegmentationClass").glob(f"{split}_*.png"):
+        mask = read_mask(path, 3)
+        Image.fromarray(np.array(values, np.uint8)[mask.clip(max=3)]).save(path)
+
+
+def test_a_class_absent_from_the_training_masks_is_named(root):
+    repaint(root, "train", [0, 1, 1, 255])
+    with pytest.warns(UserWarning, match=r"train masks.*train_0\.png, have no pixel of green: .*cannot be learned"):
+        make_data(root, "fit")
+    make_data(root, "validate")
+
+
+@pytest.mark.parametrize(("split", "stage"), [("train", "fit"), ("val", "validate"), ("test", "test")])
+def test_black_and_white_masks_are_refused(root, split, stage):
+    repaint(root, split, [0, 255, 255, 255])
+    with pytest.raises(ValueError, match=rf"the {split} masks.* beside background, all others are 255.*class_table"):
+        make_data(root, stage)
+
+
+def test_training_masks_of_background_alone_are_refused(root):
+    repaint(root, "train", [0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"train masks, .*, must hold several classes, no pixel is of red, green"):
+        make_data(root, "fit")
+    repaint(root, "val", [0, 0, 0, 0])
+    make_data(root, "validate")
+
+
+def test_if_nothing_can_be_read_nothing_is_left_out(root):
+    for path in (root / "JPEGImages").glob("val_*"):
+        path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="skipped 3 of 6"), pytest.raises(ValueError, match=r"none of 3 images with"):
+        make_data(root, "validate", skip_broken=True)
 
 
 def test_batches_hold_samples_in_their_order_with_the_channels_last_in_memory():
