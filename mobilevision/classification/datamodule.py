@@ -11,15 +11,15 @@ from mobilevision.classification.dataset import (
     SYNSET_LIST,
     ClassificationDataset,
     ClassList,
-    LabeledImage,
+    LabeledFile,
     find_labeled_images,
     list_class_folders,
     read_synset_list,
 )
 from mobilevision.classification.head import ClassificationConfig
-from mobilevision.classification.preprocess import EvalTransform
-from mobilevision.classification.transforms import TrainTransform
-from mobilevision.classification.types import Batch, Sample
+from mobilevision.classification.preprocess import CropTransform
+from mobilevision.classification.transforms import ClassificationAugment
+from mobilevision.classification.types import ClassificationBatch, ClassificationSample
 from mobilevision.head import Preprocess
 from mobilevision.images import IMAGE_SUFFIXES
 from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
@@ -88,7 +88,7 @@ class ImageNetDataModule(ImageDataModule):
             "random_erase": random_erase,
         }
         size = self.input_size or self.default_size
-        self.set_transforms(EvalTransform(size), size)
+        self.set_transforms(CropTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Find the images that ``stage`` needs and settle the order of the classes.
@@ -110,7 +110,7 @@ class ImageNetDataModule(ImageDataModule):
     def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
         """Set the evaluation and the training transform."""
         self.preprocess = preprocess
-        self.augment = TrainTransform(input_size, **self.augmentation)
+        self.augment = ClassificationAugment(input_size, **self.augmentation)
 
     def collate(self, split: Split) -> Collate:
         """Return the function that puts samples of a split into a batch."""
@@ -144,7 +144,7 @@ class ImageNetDataModule(ImageDataModule):
             return read_synset_list(self.class_list)
         return list_class_folders(next(folder for folder in self.folders.values() if folder.is_dir()))
 
-    def _find_images(self, folder: Path, classes: ClassList) -> list[LabeledImage]:
+    def _find_images(self, folder: Path, classes: ClassList) -> list[LabeledFile]:
         images = find_labeled_images(folder, classes)
         present = list_class_folders(folder).folders
         empty = sorted(set(present) - {classes.folders[image.label] for image in images})
@@ -164,7 +164,7 @@ class ImageNetDataModule(ImageDataModule):
         return [image for image in images if image.path in kept]
 
 
-def collate(samples: list[Sample]) -> Batch:
+def collate(samples: list[ClassificationSample]) -> ClassificationBatch:
     """Stack samples into a batch."""
     images, labels, positions = zip(*samples, strict=True)
-    return Batch(stack_images(list(images)), torch.tensor(labels), torch.tensor(positions))
+    return ClassificationBatch(stack_images(list(images)), torch.tensor(labels), torch.tensor(positions))

@@ -13,7 +13,7 @@ from mobilevision.images import to_tensor
 
 
 @dataclass(frozen=True)
-class EvalTransform:
+class CropTransform:
     """Crop of the middle of an image at the size of the network's input.
 
     Args:

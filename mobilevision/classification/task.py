@@ -11,7 +11,7 @@ from mobilevision.classification.evaluator import ClassificationEvaluator
 from mobilevision.classification.head import ClassificationConfig, ClassificationHead, Classifier
 from mobilevision.classification.linear_probe import LinearLayer, compute_features, fit_layer, nearest_rows
 from mobilevision.classification.mixing import Mixing
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.head import Head
 from mobilevision.network import Network
 from mobilevision.options import split_options
@@ -82,7 +82,7 @@ class ClassificationTask(Task):
         """Build the evaluator of a head."""
         return ClassificationEvaluator(head.num_classes, head.names, label_smoothing=self.label_smoothing)
 
-    def prepare_batch(self, name: str, batch: Batch) -> Batch:
+    def prepare_batch(self, name: str, batch: ClassificationBatch) -> ClassificationBatch:
         """Mix the images of a batch and their labels, if that is on."""
         images, labels = self.mixing(batch.images, batch.labels, self.network.named_heads[name].num_classes)
         return batch._replace(images=images, labels=labels)

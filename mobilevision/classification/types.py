@@ -16,7 +16,7 @@ CROP_SHARE = 0.875
 """The crop's share of the resized short side, or of each side: 224 of 256."""
 
 
-class Sample(NamedTuple):
+class ClassificationSample(NamedTuple):
     """One image of a dataset, transformed."""
 
     image: UInt8[Tensor, "3 H W"]
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     """Its place in the dataset, by which repeats of a distributed sampler are dropped."""
 
 
-class Batch(NamedTuple):
+class ClassificationBatch(NamedTuple):
     """Images and labels, as the network and the loss take them."""
 
     images: UInt8[Tensor, "B 3 H W"]

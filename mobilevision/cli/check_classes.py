@@ -12,7 +12,7 @@ from rich.progress import track
 
 from mobilevision.classification.dataset import (
     SYNSET_LIST,
-    LabeledImage,
+    LabeledFile,
     find_labeled_images,
     list_class_folders,
     read_synset_list,
@@ -80,7 +80,7 @@ def _find_splits(given: Namespace) -> dict[str, Path]:
     return {split: folder for split, folder in folders.items() if folder.is_dir()}
 
 
-def _inspect(split: str, images: list[LabeledImage], num_threads: int) -> list[InspectedImage]:
+def _inspect(split: str, images: list[LabeledFile], num_threads: int) -> list[InspectedImage]:
     console, paths = Console(stderr=True), [image.path for image in images]
     hidden = not console.is_terminal
     found = inspect_images(paths, num_threads)
@@ -88,7 +88,7 @@ def _inspect(split: str, images: list[LabeledImage], num_threads: int) -> list[I
     return list(shown)
 
 
-def _draw_samples(images: list[LabeledImage], names: tuple[str, ...]) -> list[Pixels]:
+def _draw_samples(images: list[LabeledFile], names: tuple[str, ...]) -> list[Pixels]:
     """Draw images from all over the dataset with their classes; those that cannot be read are left out."""
     drawn = []
     for place in np.unique(np.linspace(0, len(images) - 1, min(NUM_SAMPLES, len(images))).round().astype(int)).tolist():

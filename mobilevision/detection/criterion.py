@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mobilevision.detection.boxes import encode_boxes
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.types import Batch, DetectorOutput, ScoreFunction
+from mobilevision.detection.types import DetectionBatch, DetectorOutput, ScoreFunction
 
 
 class MultiboxLoss(NamedTuple):
@@ -36,7 +36,7 @@ class DetectionCriterion(nn.Module):
         self.register_buffer("anchors", anchors, persistent=False)
         self.score_function: ScoreFunction = score_function
 
-    def forward(self, outputs: DetectorOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, outputs: DetectorOutput, batch: DetectionBatch) -> dict[str, Float[Tensor, ""]]:
         """Return the two parts; their sum is what is trained on."""
         losses = self.per_image(outputs, batch)
         num_positives = losses.num_positives.sum().clamp(min=1)
@@ -45,7 +45,7 @@ class DetectionCriterion(nn.Module):
             "classification": losses.classification.sum() / num_positives,
         }
 
-    def per_image(self, outputs: DetectorOutput, batch: Batch) -> MultiboxLoss:
+    def per_image(self, outputs: DetectorOutput, batch: DetectionBatch) -> MultiboxLoss:
         """Return the sums of each image."""
         return multibox_loss(outputs, batch.boxes, batch.labels, self.anchors, score_function=self.score_function)
 

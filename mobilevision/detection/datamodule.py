@@ -20,9 +20,9 @@ from mobilevision.detection.formats.annotations import CocoAnnotations, match_ca
 from mobilevision.detection.formats.exports import Format, Split
 from mobilevision.detection.formats.layout import FoundDataset, describe_layout, find_dataset, read_part
 from mobilevision.detection.head import DetectionConfig
-from mobilevision.detection.preprocess import EvalTransform
-from mobilevision.detection.transforms import TrainTransform
-from mobilevision.detection.types import PADDING, Batch, Sample
+from mobilevision.detection.preprocess import StretchTransform
+from mobilevision.detection.transforms import DetectionAugment
+from mobilevision.detection.types import PADDING, DetectionBatch, DetectionSample
 from mobilevision.findings import Finding, raise_finding
 from mobilevision.head import Preprocess
 from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, no_test_split
@@ -100,7 +100,7 @@ class CocoDataModule(ImageDataModule):
         self._noted: set[Finding] = set()
         self.augmentation = {"crop": crop, "flip": flip, "photometric": photometric, "zoom_out": zoom_out}
         size = self.input_size or self.default_size
-        self.set_transforms(EvalTransform(size), size)
+        self.set_transforms(StretchTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Read the annotations of the splits that ``stage`` needs.
@@ -136,7 +136,7 @@ class CocoDataModule(ImageDataModule):
     def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
         """Set the evaluation and the training transform."""
         self.preprocess = preprocess
-        self.augment = TrainTransform(input_size, **self.augmentation)
+        self.augment = DetectionAugment(input_size, **self.augmentation)
 
     def collate(self, split: Split) -> Collate:
         """Return the function that puts samples of a split into a batch."""
@@ -195,9 +195,9 @@ class CocoDataModule(ImageDataModule):
                 )
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[DetectionSample]) -> DetectionBatch:
     """Stack samples into a batch: boxes padded, pixels in memory as they were decoded, channels last."""
-    return Batch(
+    return DetectionBatch(
         images=stack_images([sample.image for sample in samples]),
         boxes=pad_sequence([sample.boxes for sample in samples], batch_first=True),
         labels=pad_sequence([sample.labels for sample in samples], batch_first=True, padding_value=PADDING),

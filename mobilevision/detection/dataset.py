@@ -13,7 +13,7 @@ from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
 from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.preprocess import LabeledImage, TransformedImage, preprocess_labeled
-from mobilevision.detection.types import Sample, Truth
+from mobilevision.detection.types import DetectionSample, Truth
 from mobilevision.head import Preprocess
 from mobilevision.images import read_image
 from mobilevision.training.loader import SampleKey, sample_seed
@@ -81,7 +81,7 @@ class AnnotatedImages:
         )
 
 
-class DetectionDataset(Dataset[Sample]):
+class DetectionDataset(Dataset[DetectionSample]):
     """Images with boxes, read and transformed when they are asked for.
 
     Args:
@@ -106,7 +106,7 @@ class DetectionDataset(Dataset[Sample]):
         """Return the file of one image."""
         return self.images.paths[position]
 
-    def __getitem__(self, key: int | SampleKey) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> DetectionSample:
         """Return one sample: by a plain place as in evaluation, by a key with the augmentation of its epoch, if any.
 
         Raises:
@@ -134,10 +134,10 @@ class DetectionDataset(Dataset[Sample]):
             )
         return LabeledImage(image, entry.boxes, entry.labels)
 
-    def describe(self, position: int, transformed: TransformedImage) -> Sample:
+    def describe(self, position: int, transformed: TransformedImage) -> DetectionSample:
         """Return the sample of a transformed image: with the size of its file and its annotations."""
         entry = self.images[position]
-        return Sample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
+        return DetectionSample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
 
 
 def read_coco(path: Path, folder: Path) -> AnnotatedImages:

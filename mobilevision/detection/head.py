@@ -19,7 +19,7 @@ from mobilevision.backbone.mobilenet_v2 import NOMINAL_STRIDE, BackboneConfig, M
 from mobilevision.detection.anchors import anchor_shapes, make_anchors
 from mobilevision.detection.boxes import decode_boxes
 from mobilevision.detection.nms import clip_detections, rescale_detections, select_detections
-from mobilevision.detection.preprocess import EvalTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.detection.types import Detections, DetectorOutput, ScoreFunction
 from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
@@ -152,7 +152,7 @@ class SSDLiteHead(Head):
         with torch.device("cpu"):
             anchors = make_anchors(self.map_sizes, config.input_size)
         self.register_buffer("anchors", anchors, persistent=False)
-        self.preprocess = EvalTransform(config.input_size)
+        self.preprocess = StretchTransform(config.input_size)
 
     def reset_parameters(self) -> None:
         """Draw the convolutions from a normal distribution of deviation 0.03, cut off at two deviations."""

@@ -65,7 +65,7 @@ class View(NamedTuple):
         return cv2.flip(square, 1) if self.mirrored else square
 
 
-class TrainTransform:
+class DetectionAugment:
     """Zoom out and crop as SSD does, mirror, change colors, resize to a square.
 
     A box is dropped if a crop holds too little of it, see :func:`crop_randomly`; nothing else drops or cuts one.

@@ -6,7 +6,7 @@ from typing import cast, overload
 
 import torch
 
-from mobilevision.detection.preprocess import EvalTransform as StretchTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.head import Selection
 from mobilevision.images import Pixels
 from mobilevision.inference.inputs import ImageInput, read_pixels, split_batch

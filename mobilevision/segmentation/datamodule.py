@@ -28,10 +28,10 @@ from mobilevision.segmentation.layouts import (
     VocLayout,
 )
 from mobilevision.segmentation.masks import SBD_SUFFIX
-from mobilevision.segmentation.preprocess import EvalTransform
+from mobilevision.segmentation.preprocess import FitTransform
 from mobilevision.segmentation.protocol import DESCRIPTIONS, ProtocolTransform
-from mobilevision.segmentation.transforms import TrainTransform
-from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol, Sample
+from mobilevision.segmentation.transforms import SegmentationAugment
+from mobilevision.segmentation.types import EvalBatch, EvalProtocol, SegmentationBatch, SegmentationSample
 from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
 from mobilevision.training.loader import stack_images
 
@@ -85,7 +85,7 @@ class MaskDataModule(ImageDataModule):
         self.eval_protocol: EvalProtocol = eval_protocol
         self.scales = {"min_scale": min_scale, "max_scale": max_scale}
         size = self.input_size or self.default_size
-        self.set_transforms(EvalTransform(size), size)
+        self.set_transforms(FitTransform(size), size)
 
     @abstractmethod
     def find_pairs(self, split: Split) -> list[ImageAndMask]:
@@ -118,7 +118,7 @@ class MaskDataModule(ImageDataModule):
     def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
         """Set the evaluation transform, by the protocol, and the training transform."""
         self.preprocess = ProtocolTransform(preprocess, input_size, self.eval_protocol)
-        self.augment = TrainTransform(input_size, **self.scales)
+        self.augment = SegmentationAugment(input_size, **self.scales)
 
     def collate(self, split: Split) -> Collate:
         """Return the function that puts samples of a split into a batch."""
@@ -270,13 +270,13 @@ class MaskFolderDataModule(MaskDataModule):
         return folders.find_pairs()
 
 
-def collate_train(samples: list[Sample]) -> Batch:
+def collate_train(samples: list[SegmentationSample]) -> SegmentationBatch:
     """Stack samples of one size into a batch."""
     images, masks, positions = zip(*samples, strict=True)
-    return Batch(stack_images(list(images)), torch.stack(masks), torch.tensor(positions))
+    return SegmentationBatch(stack_images(list(images)), torch.stack(masks), torch.tensor(positions))
 
 
-def collate_eval(samples: list[Sample], protocol: EvalProtocol = "original") -> EvalBatch:
+def collate_eval(samples: list[SegmentationSample], protocol: EvalProtocol = "original") -> EvalBatch:
     """Put samples into a batch, each with the mask to compare with."""
     images, masks, positions = zip(*samples, strict=True)
     return EvalBatch(stack_images(list(images)), masks, torch.tensor(positions), protocol)

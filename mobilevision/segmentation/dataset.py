@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from mobilevision.images import read_image
 from mobilevision.segmentation.class_table import ClassTable
 from mobilevision.segmentation.masks import MaskArray, read_mask
-from mobilevision.segmentation.types import Sample
+from mobilevision.segmentation.types import SegmentationSample
 from mobilevision.training.loader import SampleKey, sample_seed
 
 ImageArray = UInt8[np.ndarray, "H W 3"]
@@ -88,7 +88,7 @@ def read_mask_of(image: ImageArray, pair: ImageAndMask, num_classes: int, table:
     return mask
 
 
-class SegmentationDataset(Dataset[Sample]):
+class SegmentationDataset(Dataset[SegmentationSample]):
     """Images with masks, read and transformed when asked for.
 
     Args:
@@ -124,7 +124,7 @@ class SegmentationDataset(Dataset[Sample]):
         """Return the file of one image."""
         return self.pairs[position].image
 
-    def __getitem__(self, key: int | SampleKey) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> SegmentationSample:
         """Read one sample: augmented for the key of a training sample, else as in evaluation.
 
         Raises:
@@ -142,4 +142,4 @@ class SegmentationDataset(Dataset[Sample]):
                 pixels, target = self.preprocess(image, mask)
         except ValueError as error:
             raise ValueError(f"{pair.image}: {error}") from error
-        return Sample(pixels, target, position)
+        return SegmentationSample(pixels, target, position)

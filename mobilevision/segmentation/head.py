@@ -20,7 +20,7 @@ from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
 from mobilevision.options import check_names, trained
 from mobilevision.segmentation.geometry import pick_classes, place_logits, restore_logits
-from mobilevision.segmentation.preprocess import EvalTransform
+from mobilevision.segmentation.preprocess import FitTransform
 
 HeadKind = Literal["light", "atrous"]
 
@@ -101,7 +101,7 @@ class DeepLabHead(Head):
         self.dropout = nn.Dropout(config.dropout)
         self.logits = nn.Conv2d(HEAD_CHANNELS, config.num_classes, 1)
         self.reset_parameters()
-        self.preprocess = EvalTransform(config.input_size)
+        self.preprocess = FitTransform(config.input_size)
 
     def reset_parameters(self) -> None:
         """Draw the branches as TensorFlow does by default, and the logits close to 0."""

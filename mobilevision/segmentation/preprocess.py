@@ -15,7 +15,7 @@ PAD_PIXEL = 128
 
 
 @dataclass(frozen=True)
-class EvalTransform:
+class FitTransform:
     """Fit of an image into a square, with the mean pixel below and to the right of it.
 
     Args:

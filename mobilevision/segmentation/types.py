@@ -14,7 +14,7 @@ EvalProtocol = Literal["original", "pad", "centre_crop"]
 """The pixels that are evaluated, described in :mod:`mobilevision.segmentation.protocol`."""
 
 
-class Sample(NamedTuple):
+class SegmentationSample(NamedTuple):
     """One image of a dataset, transformed."""
 
     image: UInt8[Tensor, "3 S S"]
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
     """Its place in the dataset, by which repeats of a distributed sampler are dropped."""
 
 
-class Batch(NamedTuple):
+class SegmentationBatch(NamedTuple):
     """Images and masks for training."""
 
     images: UInt8[Tensor, "B 3 S S"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobilevision.classification.datamodule import ImageNetDataModule, collate
-from mobilevision.classification.types import Sample
+from mobilevision.classification.types import ClassificationSample
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_an_augmentation_out_of_range_is_refused_before_anything_is_read():
 
 
 def test_a_batch_stays_channels_last():
-    samples = [Sample(torch.zeros(4, 4, 3, dtype=torch.uint8).permute(2, 0, 1), 5, 6)]
+    samples = [ClassificationSample(torch.zeros(4, 4, 3, dtype=torch.uint8).permute(2, 0, 1), 5, 6)]
     batch = collate(samples)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.images.shape, batch.labels.tolist(), batch.positions.tolist()) == ((1, 3, 4, 4), [5], [6])

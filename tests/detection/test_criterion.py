@@ -14,7 +14,7 @@ from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import cxcywh_to_xyxy, encode_boxes
 from mobilevision.detection.criterion import DetectionCriterion, multibox_loss
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.types import PADDING, Batch, DetectorOutput
+from mobilevision.detection.types import PADDING, DetectionBatch, DetectorOutput
 
 ANCHORS = make_anchors([(side, side) for side in (6, 3, 2, 1, 1, 1)], 96)
 ROW = torch.tensor([[10.0 + 20 * place, 10, 10, 10] for place in range(8)])
@@ -40,7 +40,7 @@ def random_targets(num_images: int, most: int, num_classes: int) -> tuple[Tensor
 def add_up(outputs: DetectorOutput, boxes: Tensor, labels: Tensor, anchors: Tensor, **options) -> Tensor:
     """Return the loss that is trained on."""
     positions = torch.arange(len(labels))
-    batch = Batch(torch.empty(len(labels), 3, 0, 0), boxes, labels, torch.ones(len(labels), 2), positions, ())
+    batch = DetectionBatch(torch.empty(len(labels), 3, 0, 0), boxes, labels, torch.ones(len(labels), 2), positions, ())
     return sum(DetectionCriterion(anchors, **options)(outputs, batch).values())
 
 

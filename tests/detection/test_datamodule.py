@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobilevision.detection.datamodule import CocoDataModule, collate
-from mobilevision.detection.preprocess import EvalTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.detection.types import PADDING
 from mobilevision.training.loader import SampleKey
 
@@ -170,13 +170,13 @@ def test_a_test_file_without_boxes_is_refused(coco):
 def test_a_head_gives_its_evaluation_transform_and_size(coco):
     data = make_data(coco, input_size=None)
     assert data.train_set[SampleKey(0, 0)].image.shape == data.datasets["val"][0].image.shape == (3, 320, 320)
-    data.attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+    data.attach(SimpleNamespace(input_size=48, preprocess=StretchTransform(48)))
     data.setup("test")
     for dataset in data.datasets.values():
         assert dataset[SampleKey(0, 1)].image.shape == (3, 48, 48)
         torch.testing.assert_close(dataset[1].boxes[0], torch.tensor([6, 16, 24, 36.0]))
     with pytest.raises(ValueError, match=r"data\.input_size must be that of the network, 48, got 32"):
-        make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+        make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=StretchTransform(48)))
 
 
 def test_broken_images_are_left_out_and_counted_if_so_asked(coco):

@@ -6,8 +6,8 @@ import torch
 
 from mobilevision.detection.dataset import DetectionDataset, find_annotated, read_coco
 from mobilevision.detection.formats.coco import read_annotations
-from mobilevision.detection.preprocess import EvalTransform
-from mobilevision.detection.transforms import TrainTransform
+from mobilevision.detection.preprocess import StretchTransform
+from mobilevision.detection.transforms import DetectionAugment
 from mobilevision.training.loader import SampleKey
 
 
@@ -130,8 +130,8 @@ def test_an_image_without_a_name_is_refused_and_one_without_a_size_has_that_of_i
 
 
 def make_dataset(coco, *, train=True, seed=0):
-    augment = TrainTransform(32, photometric=True) if train else None
-    return DetectionDataset(read(coco), EvalTransform(32), augment, seed)
+    augment = DetectionAugment(32, photometric=True) if train else None
+    return DetectionDataset(read(coco), StretchTransform(32), augment, seed)
 
 
 def test_a_plain_index_is_the_evaluation_sample_and_a_key_the_augmented_one(coco):

@@ -9,7 +9,7 @@ import torch
 from mobilevision.detection import evaluator as module
 from mobilevision.detection.criterion import MultiboxLoss
 from mobilevision.detection.evaluator import FIGURES, DetectionEvaluator, coco_mean_ap
-from mobilevision.detection.types import Batch, Detections, Result
+from mobilevision.detection.types import DetectionBatch, Detections, Result
 from mobilevision.head import Selection
 from mobilevision.training import evaluation
 
@@ -81,7 +81,7 @@ class Images:
         for rows in torch.tensor(positions, dtype=torch.int64).split(batch_size):
             if len(rows):
                 truths = tuple(self.truths[row] for row in rows)
-                batch = Batch(*[torch.zeros(len(rows))] * 4, rows, truths)
+                batch = DetectionBatch(*[torch.zeros(len(rows))] * 4, rows, truths)
                 evaluator.update([self.detections[row] for row in rows], batch)
         return evaluator
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mobilevision.classification.preprocess import EvalTransform
+from mobilevision.classification.preprocess import CropTransform
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.head import Selection
 from mobilevision.images import read_image, to_tensor
@@ -60,7 +60,7 @@ def test_a_classifiers_logits_from_bytes_and_from_floats(classifier, references,
 def test_a_classifier_keeps_its_background_and_the_default_crop(classifier):
     # The file holds nothing of how images are cropped: predict and validate do what they do by default.
     assert (classifier.head.num_classes, classifier.head.config.background) == (1001, "first")
-    assert classifier.head.preprocess == EvalTransform(224, crop="short_side", share=0.875)
+    assert classifier.head.preprocess == CropTransform(224, crop="short_side", share=0.875)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from mobilevision.segmentation.criterion import (
     interpolation,
     segmentation_loss,
 )
-from mobilevision.segmentation.types import IGNORE_INDEX, Batch
+from mobilevision.segmentation.types import IGNORE_INDEX, SegmentationBatch
 
 SIDES = st.integers(1, 9)
 
@@ -34,7 +34,7 @@ def compute_loss(logits, masks, class_weights=None, **options):
     criterion = SegmentationCriterion(**{"output_stride": 16, "padding": "symmetric"} | options)
     criterion.class_weights = class_weights
     images = torch.empty(len(masks), 3, *masks.shape[1:], dtype=torch.uint8)
-    return criterion(logits, Batch(images, masks, torch.arange(len(masks))))["loss"]
+    return criterion(logits, SegmentationBatch(images, masks, torch.arange(len(masks))))["loss"]
 
 
 def test_only_pixels_that_count_do_and_all_images_share_one_denominator():

@@ -9,7 +9,7 @@ from scipy.io import savemat
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
 from mobilevision.segmentation.layouts import VOC_CLASSES
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.types import Batch, EvalBatch, Sample
+from mobilevision.segmentation.types import EvalBatch, SegmentationBatch, SegmentationSample
 
 NAMES = ["background", "blue", "red"]
 
@@ -31,7 +31,7 @@ def test_training_batches_are_of_one_size_and_leave_the_last_incomplete_one_out(
     batches = list(make_data(root, "fit").train_dataloader())
     assert len(batches) == 2
     for batch in batches:
-        assert isinstance(batch, Batch)
+        assert isinstance(batch, SegmentationBatch)
         assert (batch.images.shape, batch.images.dtype) == ((2, 3, 33, 33), torch.uint8)
         assert (batch.masks.shape, batch.masks.dtype) == ((2, 33, 33), torch.uint8)
 
@@ -150,7 +150,7 @@ def test_if_nothing_can_be_read_nothing_is_left_out(root):
 
 def test_batches_hold_samples_in_their_order_with_the_channels_last_in_memory():
     samples = [
-        Sample(
+        SegmentationSample(
             torch.full((4, 4, 3), index, dtype=torch.uint8).permute(2, 0, 1), torch.full((4, 4), index), position=index
         )
         for index in (3, 1)

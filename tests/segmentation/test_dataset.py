@@ -8,11 +8,11 @@ import torch
 from mobilevision.segmentation.dataset import ImageAndMask, SegmentationDataset, SplitFiles
 from mobilevision.segmentation.layouts import VocLayout
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.preprocess import EvalTransform
+from mobilevision.segmentation.preprocess import FitTransform
 from mobilevision.segmentation.protocol import ProtocolTransform
 from mobilevision.training.loader import SampleKey
 
-PAD_TO_64 = ProtocolTransform(EvalTransform(64), 64)
+PAD_TO_64 = ProtocolTransform(FitTransform(64), 64)
 
 
 def test_files_without_gaps_are_their_pairs():
@@ -42,7 +42,7 @@ def test_a_mask_of_another_size_than_its_image_is_named_with_both_sizes(tmp_path
 
 def test_an_image_that_the_transform_refuses_is_named(tmp_path, write_voc):
     pairs = VocLayout(write_voc(tmp_path, val=1)).find_pairs("val")
-    dataset = SegmentationDataset(pairs, 3, ProtocolTransform(EvalTransform(32), 32, "pad"))
+    dataset = SegmentationDataset(pairs, 3, ProtocolTransform(FitTransform(32), 32, "pad"))
     with pytest.raises(ValueError, match=r"val_0\.jpg: eval_protocol pad .* 32x32, got 72x80"):
         dataset[0]
 
@@ -50,6 +50,6 @@ def test_an_image_that_the_transform_refuses_is_named(tmp_path, write_voc):
 def test_real_masks_are_as_large_as_their_images(shared):
     pairs = VocLayout(shared / "data" / "voc-real").find_pairs("val")
     assert len(pairs) == 48
-    dataset = SegmentationDataset(pairs, 21, ProtocolTransform(EvalTransform(513), 513))
+    dataset = SegmentationDataset(pairs, 21, ProtocolTransform(FitTransform(513), 513))
     classes = set().union(*(dataset[index].mask.unique().tolist() for index in range(8)))
     assert {0, 255} < classes <= {*range(21), 255}

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from mobilevision.classification.task import ClassificationTask
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.loader import SampleKey, sample_seed
 
@@ -22,11 +22,11 @@ class NoiseDataset(Dataset):
     def __len__(self) -> int:
         return self.num_samples
 
-    def __getitem__(self, key: SampleKey) -> Batch:
+    def __getitem__(self, key: SampleKey) -> ClassificationBatch:
         generator = torch.Generator().manual_seed(sample_seed(self.seed, key))
         label = key.sample % 2
         noise = torch.randint(0, 128, (3, 32, 32), generator=generator, dtype=torch.uint8)
-        return Batch(noise + 100 * label, torch.tensor(label), torch.tensor(key.sample))
+        return ClassificationBatch(noise + 100 * label, torch.tensor(label), torch.tensor(key.sample))
 
 
 class NoiseData(ImageDataModule):
