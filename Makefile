@@ -13,7 +13,7 @@ demo: $(PACKAGE)
 	$(BIN)/mobilevision demo --output demo_output
 
 test: $(DEV)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

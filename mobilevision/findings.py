@@ -1,20 +1,23 @@
 """Findings: what is wrong with a dataset or with the file of an image."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from mobilevision.images import DECODING_ERRORS, describe_error, read_image
+from mobilevision.images import BITS, DECODING_ERRORS, MAX_16_BITS, RangeError, describe_error, read_image
 
 NOTES = frozenset(
     {
         *("grayscale", "CMYK", "16-bit", "no objects", "over the edge", "thinner than a pixel", "same image twice"),
         *("absent classes", "mask without image", "nothing counts"),
+        *("found by base name", "class without objects", "not understood", "not there"),
     }
 )
 """The kinds of findings that are worth knowing and prevent nobody from training."""
@@ -24,7 +27,6 @@ PNG_DEPTH = 24
 """The place of the byte that holds the bit depth of a PNG's samples; Pillow does not return it."""
 
 GRAYSCALE_MODES = frozenset({"1", "L", "LA"})
-DEEP_MODES = frozenset({"F", "I", "I;16", "I;16B", "I;16L"})
 
 
 class Finding(NamedTuple):
@@ -57,16 +59,18 @@ OnFinding = Callable[[Finding], None]
 
 
 def raise_finding(finding: Finding) -> None:
-    """Stop at the first thing that is wrong.
+    """Stop at the first problem, and warn of a note.
 
     Raises:
-        ValueError: Always.
+        ValueError: The finding is a problem.
     """
-    raise ValueError(str(finding))
+    if finding.is_problem:
+        raise ValueError(str(finding))
+    warnings.warn(str(finding), stacklevel=3)
 
 
 class InspectedImage(NamedTuple):
-    """What is known of the file of an image after all of it was read.
+    """The file of an image after all of it was read.
 
     Attributes:
         path: The file.
@@ -84,20 +88,22 @@ class InspectedImage(NamedTuple):
 def inspect_image(path: Path) -> InspectedImage:
     """Read an image as a whole and find what is wrong with it."""
     try:
-        mode, has_16_bits = _read_header(path)
+        mode, used = _read_header(path)
     except FileNotFoundError:
         return _unreadable(path, "missing image", "there is no such file")
     except DECODING_ERRORS as error:
         return _unreadable(path, "undecodable", f"does not decode as an image: {describe_error(error)}")
     try:
         pixels = read_image(path)
+    except RangeError as error:
+        return _unreadable(path, "unknown range", str(error).removeprefix(f"{path}: "))
     except ValueError as error:
         # Its header is that of an image.
         return _unreadable(path, "truncated", f"decodes only in part: {str(error).rpartition(': ')[2]}")
     kinds = {
         "grayscale": (mode in GRAYSCALE_MODES, "is grayscale: its three channels will be the same"),
         "CMYK": (mode == "CMYK", "is CMYK: its colors are converted without a profile"),
-        "16-bit": (has_16_bits or mode in DEEP_MODES, "has 16 bits a channel: the upper 8 are used"),
+        "16-bit": (used is not None, f"has 16 bits a channel and uses {used or 0:,} of {MAX_16_BITS:,} values"),
     }
     findings = tuple(Finding(kind, path, "", text) for kind, (is_so, text) in kinds.items() if is_so)
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, salt=b"%dx%d" % pixels.shape[:2])
@@ -110,12 +116,18 @@ def inspect_images(paths: Iterable[Path], num_threads: int = 8) -> Iterator[Insp
         yield from pool.map(inspect_image, paths)
 
 
-def _read_header(path: Path) -> tuple[str, bool]:
-    """Return Pillow's mode of an image, and whether it is a PNG of 16 bits."""
+def _read_header(path: Path) -> tuple[str, int | None]:
+    """Return Pillow's mode of an image and, if it has 16 bits a channel, its largest value."""
     with path.open("rb") as file:
         start = file.read(PNG_DEPTH + 1)
     with Image.open(path) as image:
-        return image.mode, start.startswith(PNG_START) and start[PNG_DEPTH] == 16
+        if image.mode.startswith("I;16"):
+            return image.mode, int(np.asarray(image).max())
+        is_deep_png = start.startswith(PNG_START) and start[PNG_DEPTH] == 16
+        if not is_deep_png and np.max(getattr(image, "tag_v2", {}).get(BITS, 8)) != 16:
+            return image.mode, None
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    return image.mode, 0 if pixels is None else int(pixels.max())
 
 
 def _unreadable(path: Path, kind: str, message: str) -> InspectedImage:

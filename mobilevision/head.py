@@ -10,6 +10,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
+from mobilevision.backbone.stages import OUTPUT_STRIDES
 
 Preprocess = Callable[[UInt8[np.ndarray, "H W 3"]], UInt8[Tensor, "3 S S"]]
 """The evaluation transform: an RGB image of any size in, the network's pixels out."""
@@ -25,7 +26,7 @@ class HeadConfig:
         output_stride: The stride at which the head reads the backbone: 8, 16 or 32.
 
     Raises:
-        ValueError: ``num_classes`` or ``input_size`` is below 1.
+        ValueError: ``num_classes`` or ``input_size`` is below 1, or ``output_stride`` is not 8, 16 or 32.
     """
 
     num_classes: int
@@ -36,6 +37,8 @@ class HeadConfig:
         for name, value in (("num_classes", self.num_classes), ("input_size", self.input_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.output_stride not in OUTPUT_STRIDES:
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
 
 
 class ClassRows(NamedTuple):

@@ -19,6 +19,7 @@ from mobilevision.weights import classes
 from mobilevision.weights.build import build_network as build_from_card
 from mobilevision.weights.build import resolve_heads
 from mobilevision.weights.card import Weights
+from mobilevision.weights.combine import split_weights
 from mobilevision.weights.file import read_weights
 from mobilevision.weights.loading import build_loaded_network
 from mobilevision.weights.zoo import ZOO, ZooEntry
@@ -99,14 +100,9 @@ def get_model(name: str, pretrained: bool | str | Path = False, **options: Any) 
     path = _weights_path(pretrained)
     weights = read_weights(path)
     task = TASKS.get(name)
-    if task is None:
-        return build_network(weights, path, **options)
-    if task not in [head.task for head in weights.card.heads.values()]:
-        raise ValueError(f"{path} holds {weights.card.tasks}, not {task}: {name} cannot be built from it")
-    known = ("preset", *option_fields(name))
-    check_names("option", options, known)
-    backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
-    return build_network(weights, path, heads={task: options} if options else (task,), **backbone)
+    if task is not None:
+        weights = split_weights(weights, _find_head(weights, task, path))
+    return build_network(weights, path, **options)
 
 
 def load_model(path: str | Path, **options: Any) -> Network:
@@ -144,7 +140,9 @@ def build_network(
     """
     card = weights.card
     if not card.heads:
-        raise ValueError(f"{source} holds a backbone alone: start a network from it with backbone_weights")
+        raise ValueError(
+            f"{source} holds a backbone alone: start a network from it with backbone_weights{card.unknown}"
+        )
     backbone = {option: options.pop(option) for option in field_names(BackboneConfig) if option in options}
     if options and len(card.heads) > 1:
         raise ValueError(f"options of a head must be given by head, as heads, got {', '.join(options)}")
@@ -187,6 +185,16 @@ def drop_background(weights: Weights) -> Weights:
         )
     place = weights.card.heads[names[0]].config.get("background")
     return select_classes(weights, names[0], without_background(num_classes, place))
+
+
+def _find_head(weights: Weights, task: str, path: Path) -> str:
+    names = [name for name, head in weights.card.heads.items() if head.task == task]
+    if not names:
+        tasks, unknown = weights.card.tasks, weights.card.unknown
+        raise ValueError(f"{path} holds {tasks}, not {task}: no network for {task} can be built from it{unknown}")
+    if len(names) > 1 and task not in names:
+        raise ValueError(f"{path} must have one head for {task}, got {', '.join(names)}: split one off first")
+    return task if task in names else names[0]
 
 
 def _weights_path(pretrained: bool | str | Path) -> Path:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from mobilevision.backbone.mobilenet_v2 import BackboneConfig, MobileNetV2
-from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization
+from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD, Normalization, check_range
 from mobilevision.head import Head
 from mobilevision.options import split_options
 
@@ -42,6 +42,7 @@ class Network(nn.Module):
         sizes = {name: head.input_size for name, head in heads.items() if head.fixed_size}
         if not heads or len(set(sizes.values())) > 1:
             raise ValueError(f"heads must be at least one, those with anchors of one input_size, got {sizes}")
+        self._range_checked = False
         self.normalization = normalization or Normalization()
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
@@ -85,10 +86,11 @@ class Network(nn.Module):
         """The only head.
 
         Raises:
-            AttributeError: There are several.
+            ValueError: There are several.
         """
         if len(self.heads) != 1:
-            raise AttributeError(f"the network has several heads: use heads[name], one of {', '.join(self.heads)}")
+            # An AttributeError would be replaced by nn.Module's own.
+            raise ValueError(f"the network has several heads: use heads[name], one of {', '.join(self.heads)}")
         return next(iter(self.named_heads.values()))
 
     @property
@@ -108,7 +110,8 @@ class Network(nn.Module):
             The output of the only head, or outputs by name where the network has several heads.
 
         Raises:
-            ValueError: An unknown head, or images of a size that there are no anchors for.
+            ValueError: An unknown head, images of a size that there are no anchors for, of integers other than uint8,
+                or floats outside of [0, 1], which is looked at in the first batch.
         """
         size = images.shape[-2], images.shape[-1]
         outputs = self.compute(images, heads)
@@ -151,6 +154,10 @@ class Network(nn.Module):
         return other
 
     def _compute_features(self, images: Images, heads: Mapping[str, Head]) -> dict[str, tuple[Tensor, ...]]:
+        # Once, since it waits for the device; subclasses of tensors stand for others while a program is recorded.
+        if not self._range_checked and type(images) is Tensor and not torch.compiler.is_compiling():
+            check_range(images)
+            self._range_checked = images.is_floating_point()
         taps: dict[int, dict[str, None]] = {}
         for head in heads.values():
             taps.setdefault(head.output_stride, {}).update(dict.fromkeys(head.taps))

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from mobilevision.detection.analysis import analyze_detections
 from mobilevision.detection.evaluator import coco_mean_ap
-from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.formats.annotations import CocoAnnotations, Row
 from mobilevision.detection.formats.coco import number_column, read_annotations, read_json
+from mobilevision.detection.formats.values import to_id
 from mobilevision.detection.types import Result, Truth
 from mobilevision.segmentation.boundary import boundary_f_scores
+from mobilevision.segmentation.check import check_presence
 from mobilevision.segmentation.evaluator import confusion_matrix, mean_boundary_f, mean_iou
 from mobilevision.segmentation.layouts import VOC_CLASSES, VocLayout, find_files
 from mobilevision.segmentation.masks import read_mask
@@ -71,23 +73,24 @@ def score_voc(root: Path, split: str, predictions: Path) -> dict[str, float]:
         predictions: Folder with a PNG mask of the same name for each id of the split.
 
     Returns:
-        ``miou``, the mean over the classes present; ``miou_voc``, the mean over all classes, which is NaN where one is
-        absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each class, which
-        are NaN for a class that is neither in the ground truth nor in the predictions.
+        ``miou``, the mean over the classes of the ground truth; ``miou_voc``, the mean over all classes, which is NaN
+        where one is absent; ``pixel_accuracy``; ``boundary_f``; and ``iou/<class>`` and ``boundary_f/<class>`` of each
+        class, which are NaN for a class that is not in the ground truth.
 
     Raises:
         FileNotFoundError: The split, its masks or predictions are missing; the message counts and names them.
         ValueError: A mask is not a palette or gray PNG, differs in size from the ground truth, or has a value that is
-            not a class.
+            not a class; or no pixel of the ground truth is of a class beside one.
     """
     truths = VocLayout(root).find_masks(split)
     if not predictions.is_dir():
         raise FileNotFoundError(f"folder of predictions not found: {predictions}")
-    predicted = find_files(predictions, list(truths), ".png")
+    predicted = find_files(predictions, list(truths))
+    check_presence(f"{split} of {root}", list(truths.values()), VOC_CLASSES)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         confusions, scores = zip(*pool.map(_compare_masks, truths.values(), predicted), strict=True)
     iou = mean_iou(torch.stack(confusions).sum(dim=0))
-    boundary_f = mean_boundary_f(torch.from_numpy(np.stack(scores)))
+    boundary_f = mean_boundary_f(torch.from_numpy(np.stack(scores)).where(~iou.per_class.isnan(), torch.nan))
     return {
         "miou": float(iou.miou),
         "miou_voc": float(iou.miou_voc),
@@ -116,10 +119,11 @@ def _read_results(path: Path, truth: CocoAnnotations) -> list[Result]:
         raise ValueError(
             f"{path} is not a COCO result file: expected a list of objects with image_id, category_id, bbox and score"
         )
-    images, known = _find(number_column(path, rows, "image_id"), truth.image_ids)
-    if not known.all():
-        raise ValueError(f"{path}: {truth.path} has no image {rows[int(np.argmin(known))]['image_id']}")
-    labels, known = _find(number_column(path, rows, "category_id"), truth.category_ids)
+    images = _find_places(path, rows, "image_id", truth.image_ids)
+    if (images < 0).any():
+        raise ValueError(f"{path}: {truth.path} has no image {rows[int(np.argmin(images))]['image_id']!r}")
+    labels = _find_places(path, rows, "category_id", truth.category_ids)
+    known = labels >= 0
     if not known.all():
         # pycocotools ignores them silently; most often they are labels where ids should be.
         warnings.warn(
@@ -136,11 +140,13 @@ def _read_results(path: Path, truth: CocoAnnotations) -> list[Result]:
     return [Result(*part) for part in zip(*parts, strict=True)]
 
 
-def _find(
-    wanted: Float64[np.ndarray, " N"], ids: Sequence[int]
-) -> tuple[Int64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
-    """Return the place of each wanted id among the ascending ``ids``, and whether it is among them at all."""
-    return np.searchsorted(ids, wanted), np.isin(wanted, ids)
+def _find_places(path: Path, rows: Sequence[Row], key: str, ids: Sequence[int]) -> Int64[np.ndarray, " N"]:
+    """Return the place of each row's id among ``ids``, -1 where it is not among them."""
+    places: dict[int | None, int] = {number: place for place, number in enumerate(ids)}
+    wanted = [to_id(row.get(key)) for row in rows]
+    if None in wanted:
+        raise ValueError(f"{path}: {key} must be a whole number, got {rows[wanted.index(None)].get(key)!r}")
+    return np.array([places.get(number, -1) for number in wanted], dtype=np.int64)
 
 
 def _compare_masks(truth: Path, predicted: Path) -> tuple[Int64[Tensor, "C C"], Float32[np.ndarray, " C"]]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from mobilevision.images import find_broken, find_images, read_image, read_size, to_tensor
 
@@ -59,29 +59,28 @@ def read(tmp_path: Path):
     return read
 
 
-def test_rgb_comes_as_it_is(read) -> None:
-    image = Image.new("RGB", (2, 1))
-    image.putdata([(1, 2, 3), (250, 251, 252)])
-    assert read(encoded(image, "PNG")).tolist() == [[[1, 2, 3], [250, 251, 252]]]
+def pixel(mode: str, value: object) -> Image.Image:
+    return Image.new(mode, (1, 1), value)
 
 
-def test_gray_comes_three_times(read) -> None:
-    assert read(encoded(Image.new("L", (1, 1), 77), "PNG")).tolist() == [[[77, 77, 77]]]
-
-
-def test_one_bit_is_black_and_white(read) -> None:
-    image = Image.new("1", (2, 1))
-    image.putpixel((1, 0), 1)
-    assert read(encoded(image, "PNG")).tolist() == [[[0, 0, 0], [255, 255, 255]]]
-
-
-@pytest.mark.parametrize(("mode", "pixel", "rgb"), [("LA", (77, 9), (77, 77, 77)), ("RGBA", (1, 2, 3, 0), (1, 2, 3))])
-def test_alpha_is_dropped_and_leaves_the_color_as_it_is(read, mode, pixel, rgb) -> None:
-    assert read(encoded(Image.new(mode, (1, 1), pixel), "PNG")).tolist() == [[list(rgb)]]
+@pytest.mark.parametrize(
+    ("image", "rgb"),
+    [
+        (pixel("RGB", (1, 2, 250)), (1, 2, 250)),
+        (pixel("L", 77), (77, 77, 77)),
+        (pixel("1", 1), WHITE),
+        # Alpha is dropped and leaves the color as it is.
+        (pixel("LA", (77, 9)), (77, 77, 77)),
+        (pixel("RGBA", (1, 2, 3, 0)), (1, 2, 3)),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_every_mode_becomes_rgb(read, image: Image.Image, rgb: tuple[int, int, int]) -> None:
+    assert read(encoded(image, "PNG")).tolist() == [[list(rgb)]]
 
 
 @pytest.mark.parametrize("transparency", [None, 1, bytes([0, 128, 255])])
-def test_a_palette_gives_its_colors_whatever_is_transparent(read, transparency) -> None:
+def test_a_palette_has_its_colors_whatever_is_transparent(read, transparency) -> None:
     image = Image.new("P", (3, 1))
     image.putpalette([*RED, *GREEN, *BLUE])
     image.putdata([0, 1, 2])
@@ -161,13 +160,9 @@ def test_a_plain_jpeg_is_decoded_by_the_faster_library(read, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["a b.jpg", "käfer 犬 🦊.jpg", "no_suffix", "%d.jpg", "[1].jpg"])
-def test_names_may_be_anything(read, name: str) -> None:
+def test_names_may_be_anything_and_paths_text(read, tmp_path: Path, name: str) -> None:
     assert read(encoded(smooth(), "JPEG"), name).shape == (32, 48, 3)
-
-
-def test_a_path_may_be_text(tmp_path: Path) -> None:
-    smooth().save(tmp_path / "a.png")
-    assert read_image(str(tmp_path / "a.png")).shape == (32, 48, 3)
+    assert read_image(str(tmp_path / name)).shape == (32, 48, 3)
 
 
 def test_the_format_is_seen_in_the_file_not_in_its_name(read) -> None:
@@ -221,7 +216,7 @@ def test_a_damaged_image_gives_pixels_or_one_line(read, data: bytes, changes: di
 
 
 def test_images_are_found_in_order_by_suffix_at_any_depth(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt", "d.jpg.bak"):
+    for name in ("b.JPG", "a.png", "deep/er/c.webp", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
@@ -271,3 +266,61 @@ def test_a_tensor_has_its_channels_first_and_its_pixels_in_memory_as_they_were(m
     assert tensor.stride() == (1, 12, 3)
     assert torch.equal(tensor[1], torch.tensor(pixels[..., 1].tolist(), dtype=torch.uint8))
     assert mirrored or np.shares_memory(tensor.numpy(), pixels)
+
+
+def tiff(values: np.ndarray, **tags: object) -> bytes:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for name, value in tags.items():
+        info[{"lowest": 280, "highest": 281}[name]] = value
+    return encoded(Image.fromarray(values), "TIFF", tiffinfo=info)
+
+
+def test_floats_are_read_in_0_to_1_and_others_refused(read) -> None:
+    assert read(tiff(np.array([[0, 0.5, 1]], np.float32)))[0, :, 0].tolist() == [0, 128, 255]
+    for wrong in (255.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"file: its values must be in 0 to 1, got .*(255|-0\.5|nan)"):
+            read(tiff(np.array([[0, wrong]], np.float32)))
+
+
+def test_a_stated_range_is_that_of_black_and_white(read) -> None:
+    deep = np.array([[0, 2048, 4095]], np.uint16)
+    assert read(tiff(deep, highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    assert read(tiff(deep.astype(np.int32), highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    assert read(tiff(deep.astype(np.float32), highest=4095))[0, :, 1].tolist() == [0, 128, 255]
+    with pytest.raises(ValueError, match=r"file: its values must be in 0 to 4000, got 0 to 4095"):
+        read(tiff(deep, highest=4000))
+
+
+def test_a_stated_range_holds_for_colors_of_16_bits(read) -> None:
+    colors = np.array([[[0, 2048, 4095], [4095, 0, 0]]], "<u2")
+    # Width, height, bits, no compression, RGB, strip, samples, rows, bytes and the largest value.
+    tags = {256: 2, 257: 1, 258: 134, 259: 1, 262: 2, 273: 140, 277: 3, 278: 1, 279: 12}
+    entries = [(tag, 3 if tag == 258 else 1, value) for tag, value in tags.items()] + [(281, 1, 4095)]
+    rows = b"".join(struct.pack("<HHII", tag, 3, count, value) for tag, count, value in entries)
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + rows + struct.pack("<I", 0)
+    pixels = read(start + struct.pack("<3H", 16, 16, 16) + colors.tobytes())
+    assert pixels.tolist() == [[[0, 128, 255], [255, 0, 0]]]
+
+
+def test_whole_numbers_without_a_range_are_refused_with_the_remedy(read, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"file: it holds whole numbers of mode I.*MaxSampleValue"):
+        read(tiff(np.array([[0, 255]], np.int32)))
+    with pytest.raises(ValueError, match=r"file: it holds whole numbers"):
+        read_size(tmp_path / "file")
+
+
+def test_hidden_files_are_no_images_and_all_that_is_left_out_is_counted(tmp_path: Path) -> None:
+    left_out = ("._a.jpg", ".ipynb_checkpoints/a.jpg", "Thumbs.db", "__MACOSX/a.jpg", "b.heic", "deep/c.heic", "d")
+    for name in ("a.jpg", "notes.txt", *left_out):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"7 files in .* are left out.*: 2 \.heic, 4 hidden, 1 without suffix"):
+        assert find_images(tmp_path) == [tmp_path / "a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", ["JFIF", "avif", "jp2", "Pgm", "tga", "ico", "jpe"])
+def test_images_are_found_and_read_whatever_their_suffix(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    smooth(32, 32).convert("L" if suffix == "Pgm" else "RGB").save(path, "JPEG" if suffix == "JFIF" else None)
+    assert find_images(tmp_path) == [path]
+    assert read_image(path).shape == (32, 32, 3)

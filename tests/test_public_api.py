@@ -1,8 +1,5 @@
 """What ``import mobilevision`` offers."""
 
-import inspect
-import subprocess
-import sys
 from importlib.metadata import version
 
 import pytest
@@ -10,20 +7,16 @@ import pytest
 import mobilevision
 
 
-def test_every_public_name_is_there_and_says_what_it_does():
+def test_every_public_name_is_there_and_has_a_docstring_of_its_own():
     assert dir(mobilevision) == sorted(mobilevision.__all__)
     assert mobilevision.__version__ == version("mobilevision")
-    for name in mobilevision.__all__:
-        thing = getattr(mobilevision, name)
-        assert isinstance(thing, str) or inspect.getdoc(thing)
+    for name in set(mobilevision.__all__) - {"__version__"}:
+        # Not the one that a class inherits or a dataclass writes.
+        own = getattr(mobilevision, name).__doc__
+        assert own
+        assert not own.startswith(f"{name}("), name
 
 
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'mobilevision' has no attribute 'resnet'"):
         _ = mobilevision.resnet
-
-
-def test_importing_the_package_imports_next_to_nothing():
-    code = "import sys, mobilevision; print([name for name in ('torch', 'lightning', 'cv2') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

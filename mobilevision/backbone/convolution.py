@@ -1,4 +1,4 @@
-"""Convolutions padded symmetrically, as PyTorch has it, or like TensorFlow's SAME; quick depthwise gradients on a CPU."""
+"""Convolutions padded symmetrically, as in PyTorch, or like TensorFlow's SAME; quick depthwise gradients on a CPU."""
 
 from typing import Literal, get_args
 

@@ -133,10 +133,12 @@ class MobileNetV2(nn.Module):
 
     @property
     def feature_info(self) -> dict[str, FeatureInfo]:
-        """Channels and stride of every tap, in the order in which they are computed, at the paper's output stride 32."""
+        """Channels and stride of every tap, in the order of the computation, at the paper's output stride 32."""
         stride = 2
-        info = {"stem": FeatureInfo(self.stem.conv.out_channels, stride)}
+        info: dict[str, FeatureInfo] = {}
         for name, blocks in self._blocks():
+            # Another stem may stand in for it.
+            info.setdefault("stem", FeatureInfo(blocks[0].in_channels, stride))
             if name == EXPANSION_STAGE:
                 info[f"{name}_expansion"] = FeatureInfo(blocks[0].expanded_channels, stride)
             for block in blocks:

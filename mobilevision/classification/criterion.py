@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 
 
 class ClassificationCriterion(nn.Module):
@@ -18,6 +18,6 @@ class ClassificationCriterion(nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, outputs: Float[Tensor, "B C"], batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, outputs: Float[Tensor, "B C"], batch: ClassificationBatch) -> dict[str, Float[Tensor, ""]]:
         """Return the mean over the batch, as ``loss``."""
         return {"loss": F.cross_entropy(outputs, batch.labels, label_smoothing=self.label_smoothing)}

@@ -1,7 +1,6 @@
 """ImageNet, or any images in one folder per class, as batches."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,18 @@ from mobilevision.classification.dataset import (
     SYNSET_LIST,
     ClassificationDataset,
     ClassList,
-    LabeledImage,
+    LabeledFile,
     find_labeled_images,
     list_class_folders,
     read_synset_list,
 )
-from mobilevision.classification.preprocess import DEFAULT_INPUT_SIZE, EvalTransform
-from mobilevision.classification.transforms import TrainTransform
-from mobilevision.classification.types import Batch, Sample
-from mobilevision.head import Head
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, Split, no_test_split
+from mobilevision.classification.head import ClassificationConfig
+from mobilevision.classification.preprocess import CropTransform
+from mobilevision.classification.transforms import ClassificationAugment
+from mobilevision.classification.types import ClassificationBatch, ClassificationSample
+from mobilevision.head import Preprocess
+from mobilevision.images import IMAGE_SUFFIXES
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
 from mobilevision.training.loader import EpochSampler, ResumableLoader, stack_images
 
 
@@ -51,7 +52,7 @@ class ImageNetDataModule(ImageDataModule):
         ValueError: An option of the augmentation is out of its range.
     """
 
-    train_set: ClassificationDataset
+    default_size = ClassificationConfig.input_size
 
     def __init__(
         self,
@@ -86,8 +87,8 @@ class ImageNetDataModule(ImageDataModule):
             "saturation": saturation,
             "random_erase": random_erase,
         }
-        self.datasets: dict[Split, ClassificationDataset] = {}
-        self._set_transforms(EvalTransform(self.input_size or DEFAULT_INPUT_SIZE))
+        size = self.input_size or self.default_size
+        self.set_transforms(CropTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Find the images that ``stage`` needs and settle the order of the classes.
@@ -103,19 +104,17 @@ class ImageNetDataModule(ImageDataModule):
         self.class_names = classes.names
         for split in splits:
             images = self._find_images(self.folders[split], classes)
-            augment = self.train_transform if split == "train" else None
+            augment = self.augment if split == "train" else None
             self.datasets[split] = ClassificationDataset(images, self.preprocess, augment, self.seed)
-        if "train" in splits:
-            self.train_set = self.datasets["train"]
 
-    def attach(self, head: Head) -> None:
-        """Use a head's evaluation transform, and its input size unless the data has one of its own."""
-        assert isinstance(head.preprocess, EvalTransform)
-        self._set_transforms(replace(head.preprocess, input_size=self.input_size or head.input_size))
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation and the training transform."""
+        self.preprocess = preprocess
+        self.augment = ClassificationAugment(input_size, **self.augmentation)
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate)
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate
 
     def feature_dataloader(self) -> ResumableLoader:
         """Return the training images as in evaluation, in order, and all of them in every process."""
@@ -128,21 +127,6 @@ class ImageNetDataModule(ImageDataModule):
             collate_fn=collate,
             num_workers=self.num_workers,
         )
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.datasets["val"], collate)
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the batches of the test split."""
-        return self.eval_loader(self.datasets["test"], collate)
-
-    def _set_transforms(self, preprocess: EvalTransform) -> None:
-        self.preprocess = preprocess
-        self.train_transform = TrainTransform(preprocess.input_size, **self.augmentation)
-        for split, dataset in self.datasets.items():
-            dataset.preprocess = preprocess
-            dataset.augment = self.train_transform if split == "train" else None
 
     def _check_folder(self, split: Split) -> None:
         folder = self.folders[split]
@@ -160,17 +144,27 @@ class ImageNetDataModule(ImageDataModule):
             return read_synset_list(self.class_list)
         return list_class_folders(next(folder for folder in self.folders.values() if folder.is_dir()))
 
-    def _find_images(self, folder: Path, classes: ClassList) -> list[LabeledImage]:
+    def _find_images(self, folder: Path, classes: ClassList) -> list[LabeledFile]:
         images = find_labeled_images(folder, classes)
-        filled = {classes.folders[image.label] for image in images}
-        empty = sorted(set(list_class_folders(folder).folders) - filled)
+        present = list_class_folders(folder).folders
+        empty = sorted(set(present) - {classes.folders[image.label] for image in images})
         if empty:
             rank_zero_warn(f"{len(empty)} class folders of {folder} hold no image: {', '.join(empty[:10])}")
+        absent = sorted(set(classes.folders) - set(present))
+        if absent and folder == self.folders["train"]:
+            rank_zero_warn(
+                f"{len(absent)} classes have no folder in {folder} and are not learned: {', '.join(absent[:10])}"
+            )
+        loose = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        if loose:
+            rank_zero_warn(
+                f"{len(loose)} images in {folder} are in no class folder and left out: {', '.join(loose[:3])}"
+            )
         kept = set(self.drop_broken([image.path for image in images]))
         return [image for image in images if image.path in kept]
 
 
-def collate(samples: list[Sample]) -> Batch:
+def collate(samples: list[ClassificationSample]) -> ClassificationBatch:
     """Stack samples into a batch."""
     images, labels, positions = zip(*samples, strict=True)
-    return Batch(stack_images(list(images)), torch.tensor(labels), torch.tensor(positions))
+    return ClassificationBatch(stack_images(list(images)), torch.tensor(labels), torch.tensor(positions))

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mobilevision.classification.types import Sample
+from mobilevision.classification.types import ClassificationSample
 from mobilevision.head import Preprocess
-from mobilevision.images import find_images, read_image
+from mobilevision.images import find_images, is_hidden, read_image
 from mobilevision.training.loader import SampleKey, sample_seed
 
 SYNSET_LIST = "LOC_synset_mapping.txt"
@@ -34,7 +34,7 @@ class ClassList(NamedTuple):
     names: tuple[str, ...]
 
 
-class LabeledImage(NamedTuple):
+class LabeledFile(NamedTuple):
     """The file of an image, and the label of the folder it lies in."""
 
     path: Path
@@ -67,11 +67,11 @@ def read_synset_list(path: Path) -> ClassList:
 
 def list_class_folders(root: Path) -> ClassList:
     """Return the folders in ``root``, sorted, as the classes."""
-    folders = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    folders = tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name)))
     return ClassList(folders, folders)
 
 
-def find_labeled_images(root: Path, classes: ClassList) -> list[LabeledImage]:
+def find_labeled_images(root: Path, classes: ClassList) -> list[LabeledFile]:
     """Return the images in the class folders of ``root``, in the order of their labels.
 
     Not every class needs a folder: a part of a dataset keeps the labels of the whole.
@@ -87,17 +87,17 @@ def find_labeled_images(root: Path, classes: ClassList) -> list[LabeledImage]:
             f"{', '.join(classes.folders[:3])} ({len(unknown)} such folders)"
         )
     labels = {folder: label for label, folder in enumerate(classes.folders)}
+    depth = len(root.parts)
     images = [
-        LabeledImage(path, labels[folder])
-        for folder in sorted(present, key=labels.__getitem__)
-        for path in find_images(root / folder)
+        LabeledFile(path, labels[path.parts[depth]])
+        for path in find_images(*(root / folder for folder in sorted(present, key=labels.__getitem__)))
     ]
     if not images:
         raise ValueError(f"{root} must hold one folder per class with images in it, but there are none")
     return images
 
 
-class ClassificationDataset(Dataset[Sample]):
+class ClassificationDataset(Dataset[ClassificationSample]):
     """Images with labels, read and transformed when asked for.
 
     Args:
@@ -109,7 +109,7 @@ class ClassificationDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        images: Sequence[LabeledImage],
+        images: Sequence[LabeledFile],
         preprocess: Preprocess,
         augment: Augment | None = None,
         seed: int = 0,
@@ -128,7 +128,7 @@ class ClassificationDataset(Dataset[Sample]):
         """Return the file of one image."""
         return Path(os.fsdecode(self._paths[position]))
 
-    def __getitem__(self, key: int | SampleKey) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> ClassificationSample:
         """Read one sample: augmented for the key of a training sample, else as in evaluation.
 
         Raises:
@@ -141,4 +141,4 @@ class ClassificationDataset(Dataset[Sample]):
             pixels = self.augment(image, sample_seed(self.seed, key))
         else:
             pixels = self.preprocess(image)
-        return Sample(pixels, int(self._labels[position]), position)
+        return ClassificationSample(pixels, int(self._labels[position]), position)

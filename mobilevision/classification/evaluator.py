@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.training.evaluation import Evaluator, Report, mean_loss, mean_per_class
 
 NUM_BINS = 15
@@ -81,7 +81,8 @@ class ClassificationEvaluator(Evaluator):
 
     >>> evaluator = ClassificationEvaluator(3)
     >>> images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    >>> evaluator.update(torch.tensor([[1.0, 3.0, 2.0]]), Batch(images, torch.tensor([1]), torch.tensor([0])))
+    >>> batch = ClassificationBatch(images, torch.tensor([1]), torch.tensor([0]))
+    >>> evaluator.update(torch.tensor([[1.0, 3.0, 2.0]]), batch)
     >>> evaluator.compute().figures["top1"]
     1.0
     """
@@ -93,7 +94,7 @@ class ClassificationEvaluator(Evaluator):
         self.label_smoothing = label_smoothing
         self._start = self._end = time.perf_counter()
 
-    def update(self, outputs: Float[Tensor, "B C"], batch: Batch) -> None:
+    def update(self, outputs: Float[Tensor, "B C"], batch: ClassificationBatch) -> None:
         """Add the images of a batch by their logits."""
         # In half precision 0.995 and 1 are neighbors.
         logits = outputs.float()

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mobilevision.backbone.mobilenet_v2 import INIT_STD, MobileNetV2
-from mobilevision.classification.preprocess import EvalTransform
+from mobilevision.classification.preprocess import CropTransform
 from mobilevision.classification.types import CROP_SHARE, Background, EvalCrop
 from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
@@ -74,7 +74,7 @@ class ClassificationHead(Head):
         self.linear = nn.Linear(backbone.feature_info["last"].channels, config.num_classes)
         nn.init.trunc_normal_(self.linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
         nn.init.zeros_(self.linear.bias)
-        self.preprocess = EvalTransform(config.input_size, crop=config.eval_crop, share=config.crop_share)
+        self.preprocess = CropTransform(config.input_size, crop=config.eval_crop, share=config.crop_share)
 
     def forward(self, last: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C"]:  # type: ignore[override]
         """Return the logits."""

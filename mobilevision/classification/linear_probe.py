@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.network import Network
 from mobilevision.weights.card import Weights
 
@@ -33,7 +33,7 @@ class LinearLayer(NamedTuple):
 
 
 @torch.no_grad()
-def compute_features(network: Network, batches: Iterable[Batch]) -> Features:
+def compute_features(network: Network, batches: Iterable[ClassificationBatch]) -> Features:
     """Compute the features of a dataset on the CPU, in evaluation mode.
 
     Args:

@@ -35,7 +35,7 @@ class Mixing:
     def __call__(
         self, images: UInt8[Tensor, "B 3 H W"], labels: Int64[Tensor, " B"], num_classes: int
     ) -> tuple[UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], Int64[Tensor, " B"] | Float[Tensor, "B C"]]:
-        """Return mixed images in [0, 1] and a distribution over the ``num_classes`` for each; both unchanged if none is on."""
+        """Return mixed images in [0, 1] and a distribution over the classes for each; both unchanged if none is on."""
         if not self.ways:
             return images, labels
         way, alpha = self.ways[int(torch.randint(len(self.ways), ()))]

@@ -11,11 +11,9 @@ from torch import Tensor
 from mobilevision.classification.types import CROP_SHARE, EvalCrop
 from mobilevision.images import to_tensor
 
-DEFAULT_INPUT_SIZE = 224
-
 
 @dataclass(frozen=True)
-class EvalTransform:
+class CropTransform:
     """Crop of the middle of an image at the size of the network's input.
 
     Args:

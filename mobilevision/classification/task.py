@@ -11,14 +11,13 @@ from mobilevision.classification.evaluator import ClassificationEvaluator
 from mobilevision.classification.head import ClassificationConfig, ClassificationHead, Classifier
 from mobilevision.classification.linear_probe import LinearLayer, compute_features, fit_layer, nearest_rows
 from mobilevision.classification.mixing import Mixing
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.head import Head
 from mobilevision.network import Network
 from mobilevision.options import split_options
 from mobilevision.training.building import GivenOptions
 from mobilevision.training.optimization import OptimConfig
 from mobilevision.training.task import Task
-from mobilevision.weights.file import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ class ClassificationTask(Task):
         """Build the evaluator of a head."""
         return ClassificationEvaluator(head.num_classes, head.names, label_smoothing=self.label_smoothing)
 
-    def prepare_batch(self, name: str, batch: Batch) -> Batch:
+    def prepare_batch(self, name: str, batch: ClassificationBatch) -> ClassificationBatch:
         """Mix the images of a batch and their labels, if that is on."""
         images, labels = self.mixing(batch.images, batch.labels, self.network.named_heads[name].num_classes)
         return batch._replace(images=images, labels=labels)
@@ -94,12 +93,9 @@ class ClassificationTask(Task):
             return
         linear = cast(ClassificationHead, self.network.head).linear
         data = compute_features(self.network, self.trainer.datamodule.feature_dataloader())  # type: ignore[attr-defined]
-        start, source = (
-            LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu()),
-            self._given.backbone_weights,
-        )
+        start = LinearLayer(linear.weight.detach().cpu(), linear.bias.detach().cpu())
         if self._given.pretrained is None:
-            start = nearest_rows(data, linear.out_features, read_weights(source) if source else None)
+            start = nearest_rows(data, linear.out_features, self._backbone_weights)
         layer = fit_layer(data, start, label_smoothing=self.label_smoothing)
         # Every process has fitted its own: they differ in the order of sums only.
         linear.load_state_dict(self.trainer.strategy.broadcast(layer)._asdict())

@@ -22,7 +22,7 @@ ERASED = 128
 """The gray of erased pixels: the middle of the scale, 0 to the network."""
 
 
-class TrainTransform:
+class ClassificationAugment:
     """Random crop at the size of the network's input, mirrored half of the time, with changed pixels if asked for.
 
     Args:

@@ -19,11 +19,13 @@ from mobilevision.detection.check import (
     check_annotations,
     check_repeats,
     check_sizes,
+    check_splits,
     clean_annotations,
     count_classes,
     measure_coverage,
 )
-from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, Part, Split, find_part, read_part
+from mobilevision.detection.formats.exports import SPLIT_NAMES, Format, Split
+from mobilevision.detection.formats.layout import FoundDataset, GivenPaths, find_dataset, read_part
 from mobilevision.detection.head import SSDLiteHead, ssdlite_mobilenet_v2
 from mobilevision.files import replacing, write_json
 from mobilevision.findings import Finding, InspectedImage, inspect_images
@@ -48,9 +50,12 @@ def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str
         FileNotFoundError: No split is there.
         ValueError: A file of annotations as a whole is not in the format.
     """
-    parts = _find_parts(name, given)
-    splits = {split: _check_split(name, given, split, parts) for split in parts}
-    findings = [finding for split in splits.values() for finding in split.findings]
+    dataset = _find_splits(name, given)
+    print_line(str(dataset))
+    splits = {split: _check_split(dataset, given.num_threads, split) for split in dataset.parts}
+    # What is wrong with a description is found with each split.
+    findings = list(dict.fromkeys(finding for split in splits.values() for finding in split.findings))
+    findings += check_splits({split: checked.annotations for split, checked in splits.items()})
     repeats = check_repeats({name: split.images for name, split in splits.items()})
     coverage = measure_coverage(tuple(splits.values()), _make_anchors(given.input_size), given.input_size)
     _print_contents(splits, coverage, given.input_size)
@@ -75,29 +80,48 @@ def check_boxes(name: Format, given: Namespace) -> tuple[list[Finding], dict[str
     return findings + repeats, report
 
 
-def _find_parts(name: Format, given: Namespace) -> dict[Split, Part]:
+def find_boxes(name: Format | None, given: Namespace) -> FoundDataset:
+    """Find the splits of a dataset with boxes, whether they are there or not.
+
+    Args:
+        name: The dataset's format; recognized by its files where None.
+        given: The command's options.
+
+    Raises:
+        FileNotFoundError: There is nothing that looks like a dataset.
+        ValueError: It looks like several.
+    """
+    return find_dataset(given.root, name, _given_paths(given))
+
+
+def _given_paths(given: Namespace) -> GivenPaths:
     options = vars(given)
-    paths = {split: (options[f"{split}_annotations"], options[f"{split}_images"]) for split in SPLIT_NAMES}
-    parts = {split: find_part(name, given.root, split, *given_paths) for split, given_paths in paths.items()}
+    return {split: (options[f"{split}_annotations"], options[f"{split}_images"]) for split in SPLIT_NAMES}
+
+
+def _find_splits(name: Format, given: Namespace) -> FoundDataset:
+    paths = _given_paths(given)
+    dataset = find_boxes(name, given)
+    parts = dataset.parts
     named = {split: part for split, part in parts.items() if any(paths[split])}
     found = {split: part for split, part in parts.items() if part.annotations.exists()}
     # What the user names must be there, and what is there must be whole; but a dataset may have one split only.
     for part in ({**found, **named} or parts).values():
-        for path in part:
+        for path in part[:2]:
             if not path.exists():
                 raise FileNotFoundError(f"{path} not found")
-    return found
+    return dataset._replace(parts=found)
 
 
-def _check_split(name: Format, given: Namespace, split: Split, parts: Mapping[Split, Part]) -> CheckedSplit:
-    part = parts[split]
-    naming = [other for other_name, other in parts.items() if other_name != "test"]
+def _check_split(dataset: FoundDataset, num_threads: int, split: Split) -> CheckedSplit:
+    part = dataset.parts[split]
+    naming = [other for name, other in dataset.parts.items() if name != "test"]
     findings: list[Finding] = []
-    annotations = read_part(name, given.root, part, naming=naming, on_finding=findings.append)
+    annotations = read_part(dataset.format, dataset.root, part, naming=naming, on_finding=findings.append)
     paths = annotations.paths(part.images)
     console = Console(stderr=True)
     reading = track(
-        inspect_images(paths, given.num_threads),
+        inspect_images(paths, num_threads),
         f"reading {split}",
         total=len(paths),
         console=console,
@@ -113,7 +137,8 @@ def _check_split(name: Format, given: Namespace, split: Split, parts: Mapping[Sp
 
 def _make_anchors(input_size: int) -> Float[Tensor, "A 4"]:
     # The anchors do not depend on the width, and a narrow network is built in no time.
-    return cast(SSDLiteHead, ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head).anchors
+    head = ssdlite_mobilenet_v2(1, input_size=input_size, width_mult=0.35).head
+    return cast(SSDLiteHead, head).anchors
 
 
 def _print_contents(splits: Mapping[Split, CheckedSplit], coverage: AnchorCoverage, input_size: int) -> None:

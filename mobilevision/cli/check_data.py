@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from mobilevision.cli.check_boxes import check_boxes
-from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_splits, looks_like_voc
+from mobilevision.cli.check_boxes import check_boxes, find_boxes
+from mobilevision.cli.check_classes import CLASS_FORMAT, check_class_folders, looks_like_class_folders
+from mobilevision.cli.check_masks import MASK_FORMATS, check_mask_splits, find_asked_format, guess_format
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_line, print_table
-from mobilevision.detection.formats.layout import SPLIT_NAMES, Format, find_format
+from mobilevision.detection.formats.exports import SPLIT_NAMES, Format
 from mobilevision.files import write_json
 from mobilevision.findings import Finding
 
 PROBLEMS_FOUND = 1
 
-FORMATS: tuple[str, ...] = (*get_args(Format), *MASK_FORMATS)
+FORMATS: tuple[str, ...] = (*get_args(Format), *MASK_FORMATS, CLASS_FORMAT)
 
 NUM_SHOWN = 10
 """Findings of one kind that are printed; the report has them all."""
@@ -24,14 +25,18 @@ NUM_SHOWN = 10
 def run(arguments: list[str]) -> int:
     """Check a dataset; the exit code is 1 where there are problems, and 0 where there are notes at most."""
     given = _parser().parse_args(arguments)
+    given.root = given.root.expanduser()
     if not given.root.is_dir():
         raise FileNotFoundError(f"--root must be a folder, got {given.root}")
     name = given.format or _find_format(given)
-    if name in MASK_FORMATS and given.fix is not None:
+    if given.fix is not None and name not in get_args(Format):
         raise ValueError("--fix is for datasets with boxes: masks have to be drawn again")
-    findings, report = (
-        check_mask_splits(name, given) if name in MASK_FORMATS else check_boxes(cast(Format, name), given)
-    )
+    if name == CLASS_FORMAT:
+        findings, report = check_class_folders(given)
+    elif name in MASK_FORMATS:
+        findings, report = check_mask_splits(name, given)
+    else:
+        findings, report = check_boxes(cast(Format, name), given)
     print_findings(findings)
     problems = [finding for finding in findings if finding.is_problem]
     print_line(f"{len(problems)} problems, {len(findings) - len(problems)} notes")
@@ -42,12 +47,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _find_format(given: Namespace) -> str:
+    asked = find_asked_format(given)
+    if asked is not None:
+        return asked
     try:
-        return find_format(given.root, (given.train_annotations, given.val_annotations, given.test_annotations))
+        return find_boxes(None, given).format
     except FileNotFoundError:
-        if looks_like_voc(given.root):
-            return "voc-masks"
-        raise
+        guessed = guess_format(given.root) or (CLASS_FORMAT if looks_like_class_folders(given) else None)
+        if guessed is None:
+            raise
+        return guessed
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
@@ -87,14 +96,13 @@ def _parser() -> CommandParser:
         for kind in ("annotations", "images"):
             text = f"path of the {split} {kind} in the folder; the format's own where not given"
             parser.add_argument(f"--{split}-{kind}", help=text)
+    for split in SPLIT_NAMES:
         parser.add_argument(f"--{split}-masks", help=f"folder of the {split} masks, for the format masks")
     parser.add_argument("--image-suffix", default="", help="ending of the images' names that masks do not share")
     parser.add_argument(
-        "--mask-suffix",
-        default=".png",
-        help="ending of the masks' names that images do not share, default: %(default)s",
+        "--mask-suffix", default="", help="ending of the masks' names that images do not share, default: .png or any"
     )
-    parser.add_argument("--splits", nargs="+", help="lists to check, for the format voc-masks; default: train val")
+    parser.add_argument("--splits", nargs="+", help="lists to check, for the format voc-masks; default: train val test")
     parser.add_argument("--classes", nargs="+", help="the masks' classes in order, background included")
     parser.add_argument("--class-table", help="file that names the class of each number or color")
     parser.add_argument("--input-size", type=int, default=320, help="side of the network's input, default: %(default)s")

@@ -27,6 +27,7 @@ from mobilevision.segmentation.layouts import (
     VocLayout,
 )
 
+SPLITS = ("train", "val", "test")
 MASK_FORMATS = ("voc-masks", "masks")
 NUM_SAMPLES = 16
 
@@ -62,9 +63,25 @@ def check_mask_splits(name: str, given: Namespace) -> tuple[list[Finding], dict[
     return findings, {"splits": {split: report.to_json() for split, report in reports.items()}}
 
 
+def find_asked_format(given: Namespace) -> str | None:
+    """Return the format of masks that the options are for, or None where none of them is about masks."""
+    if any(getattr(given, f"{split}_masks") for split in SPLITS):
+        return "masks"
+    if given.splits or ((given.classes or given.class_table) and looks_like_voc(given.root)):
+        return "voc-masks"
+    return "masks" if given.classes or given.class_table else None
+
+
+def guess_format(root: Path) -> str | None:
+    """Return the format of masks that a folder has by its files, if any."""
+    if looks_like_voc(root):
+        return "voc-masks"
+    return "masks" if any((root / "masks" / split).is_dir() for split in SPLITS) else None
+
+
 def looks_like_voc(root: Path) -> bool:
     """Return whether a folder has lists of VOC's segmentation."""
-    return any(path.is_file() for split in ("train", "val", "trainval") for path in [VocLayout(root).list_file(split)])
+    return any(path.is_file() for split in (*SPLITS, "trainval") for path in [VocLayout(root).list_file(split)])
 
 
 def _class_names(name: str, given: Namespace, table: ClassTable | None) -> tuple[str, ...]:
@@ -79,16 +96,21 @@ def _class_names(name: str, given: Namespace, table: ClassTable | None) -> tuple
 
 def _list_voc(given: Namespace) -> dict[str, SplitFiles]:
     layout = VocLayout(given.root)
-    splits = given.splits or [split for split in ("train", "val") if layout.list_file(split).is_file()]
+    splits = given.splits or [split for split in SPLITS if layout.list_file(split).is_file()]
     augmented = layout._replace(mask_dir=AUGMENTED_MASK_DIR)
     return {split: (augmented if split in AUGMENTED_SPLITS else layout).list_pairs(split) for split in splits}
 
 
 def _list_folders(given: Namespace) -> dict[str, SplitFiles]:
-    options, layouts = vars(given), {}
-    for split in ("train", "val", "test"):
-        images, masks = (given.root / (options[f"{split}_{kind}"] or f"{kind}/{split}") for kind in ("images", "masks"))
-        layouts[split] = MaskFolders(images, masks, given.image_suffix, given.mask_suffix)
+    layouts = {
+        split: MaskFolders(
+            given.root / (getattr(given, f"{split}_images") or f"images/{split}"),
+            given.root / (getattr(given, f"{split}_masks") or f"masks/{split}"),
+            given.image_suffix,
+            given.mask_suffix,
+        )
+        for split in SPLITS
+    }
     present = {split: layout for split, layout in layouts.items() if layout.image_dir.is_dir()} or layouts
     return {split: layout.list_pairs() for split, layout in present.items()}
 

@@ -110,7 +110,9 @@ def _print_message(text: str) -> None:
 @contextmanager
 def _warnings_on_one_line() -> Iterator[None]:
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        _print_message(f"warning: {' '.join(str(message).split())}")
+        # All processes of a run read the same data.
+        if is_first_process():
+            _print_message(f"warning: {' '.join(str(message).split())}")
 
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):

@@ -4,10 +4,13 @@ import json
 import sys
 from dataclasses import MISSING
 
+import torch
+
 from mobilevision.cli.errors import CommandParser
 from mobilevision.cli.tables import print_table
 from mobilevision.complexity import Complexity, PartComplexity, measure
-from mobilevision.models import get_model, list_models, option_fields
+from mobilevision.detection.head import PRESETS, SSDLiteHead
+from mobilevision.models import TASKS, get_model, list_models, option_fields
 
 MILLION = 1e6
 KIBIBYTE = 1024
@@ -22,7 +25,9 @@ def run(arguments: list[str]) -> None:
     named = [argument for argument in arguments if argument in list_models()]
     options = _add_options(parser, named[0]) if named else []
     given = vars(parser.parse_args(arguments))
-    network = get_model(given["name"], **{name: given[name] for name in options if given[name] is not None})
+    # Shapes are enough to count.
+    with torch.device("meta"):
+        network = get_model(given["name"], **{name: given[name] for name in options if given[name] is not None})
     complexity = measure(network)
     if given["json"]:
         parts = {name: part._asdict() for name, part in complexity.parts.items()}
@@ -43,6 +48,10 @@ def _add_options(parser: CommandParser, name: str) -> list[str]:
         default = "the model's" if field.default in (None, MISSING) else field.default
         parser.add_argument(f"--{option.replace('_', '-')}", type=kind, help=f"default: {default}")
         names.append(option)
+    if TASKS.get(name) == SSDLiteHead.task:
+        # It stands for several options, and is none itself.
+        parser.add_argument("--preset", choices=PRESETS, help="default: paper320")
+        names.append("preset")
     return names
 
 

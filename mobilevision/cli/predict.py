@@ -20,6 +20,8 @@ from mobilevision.inference.predictor import Predictor
 from mobilevision.inference.sources import distinct_names, find_sources
 from mobilevision.models import get_model, list_models, load_model
 
+LINES = "predictions.jsonl"
+
 
 def run(arguments: list[str]) -> None:
     """Predict, and write the output when all of it is there."""
@@ -34,9 +36,10 @@ def run(arguments: list[str]) -> None:
         if not lines:
             raise ValueError(f"none of {len(sources)} images could be read")
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / "predictions.jsonl").write_text(text, encoding="utf-8")
+        (folder / LINES).write_text(text, encoding="utf-8")
+        _remove_earlier(given.output)
     skipped = f", {len(sources) - len(lines)} skipped" if len(lines) < len(sources) else ""
-    print_line(f"{len(lines)} images{skipped}: {given.output / 'predictions.jsonl'}")
+    print_line(f"{len(lines)} images{skipped}: {given.output / LINES}")
 
 
 def _parser() -> CommandParser:
@@ -86,6 +89,20 @@ def _write_result(predictor: Predictor, pixels: Pixels, folder: Path, name: str)
         files[key] = f"masks/{name}.png" if len(masks) == 1 else f"masks/{name}_{number}.png"
         _save(index_mask(layer.mask), folder / files[key])
     return {**result.to_json(), **files}
+
+
+def _remove_earlier(output: Path) -> None:
+    """Remove the drawings and masks that the lines of an earlier run name, and no other file."""
+    try:
+        lines = [json.loads(line) for line in (output / LINES).read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return
+    for line in (line for line in lines if isinstance(line, dict)):
+        names = [str(name) for key, name in line.items() if key in ("drawing", "mask") or key.startswith("mask_")]
+        for place in map(Path, names):
+            if len(place.parts) == 2 and place.parts[0] in ("drawings", "masks"):
+                (output / place).unlink(missing_ok=True)
+    (output / LINES).unlink()
 
 
 def _save(image: Image.Image, path: Path, **options: Any) -> None:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from mobilevision.cli.errors import CommandParser
-from mobilevision.cli.tables import print_figures
+from mobilevision.cli.tables import print_absent, print_figures
 from mobilevision.files import write_json
 from mobilevision.scoring import score_coco, score_coco_in_detail, score_voc
 
@@ -20,6 +20,9 @@ def run(arguments: list[str]) -> None:
         figures, details = score_coco_in_detail(given.annotations, given.predictions)
         write_json(given.details, details)
     print_figures(figures, f"score {given.protocol}")
+    print_absent(
+        [name.removeprefix("iou/") for name in figures if name.startswith("iou/") and math.isnan(figures[name])]
+    )
     if given.json is not None:
         write_json(given.json, {name: None if math.isnan(value) else value for name, value in figures.items()})
 

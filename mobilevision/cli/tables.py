@@ -41,6 +41,16 @@ def print_report(report: Report, title: str) -> None:
     # The classes of different tasks have different figures: one table each.
     for _, rows in groupby(report.per_class.items(), key=lambda row: tuple(row[1])):
         _print_classes(dict(rows))
+    # Of several heads each has its own details.
+    for details in (report.details, *report.details.values()):
+        if isinstance(details, Mapping):
+            print_absent(details.get("absent_classes", ()))
+
+
+def print_absent(names: Sequence[str]) -> None:
+    """Print the classes that have no figure, since nothing in the data is of them."""
+    if names:
+        print_line(f"no pixel of the dataset is of {', '.join(names)}: without a figure, and no part of the means")
 
 
 def format_figure(value: float) -> str:

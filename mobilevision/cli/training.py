@@ -91,7 +91,7 @@ class TrainingCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add options that belong to no class: the same for all subcommands, so that a saved configuration serves them all."""
+        """Add options that belong to no class: all subcommands have them, so that a saved configuration serves all."""
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
@@ -135,12 +135,16 @@ class TrainingCLI(LightningCLI):
 
 
 class StartReports(L.Callback):
-    """Printing of the outcome of loading weights, once the data has named its classes."""
+    """Printing of what the data was recognized as, and of the outcome of loading weights for its classes."""
 
     @rank_zero_only
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print a line for every file, unless the run is resumed from a checkpoint."""
+        """Print a line for every dataset, and for every file, unless the run is resumed from a checkpoint."""
         assert isinstance(pl_module, Task)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for module in dict.fromkeys(data.for_head(name) for name in pl_module.network.heads):
+            if module.recognized:
+                print_line(module.recognized)
         if trainer.ckpt_path is None:
             for report in pl_module.load_reports:
                 print_line(str(report))

@@ -166,7 +166,7 @@ def join(
         # Crops of objects and whole scenes share statistics; when these have settled, the heads adapt to them.
         "freeze_norm": "backbone",
         "freeze_norm_from": size.multitask_epochs * 3 // 5,
-        # The detector's loss is some twenty times as large, and the optimiser sees only their sum.
+        # The detector's loss is some twenty times as large, and the optimizer sees only their sum.
         "loss_weights": {"segmentation": 20.0},
     }
     new = {"head_norm_momentum": _NORM_MOMENTUM}

@@ -44,7 +44,7 @@ def pairwise_iou(boxes: Float[Tensor, "... N 4"], others: Float[Tensor, "... M 4
     >>> pairwise_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 1], [5, 5, 6, 6]]))
     tensor([[0.5000, 0.0000]])
     """
-    # Each coordinate by itself and contiguous: vector units want neighbours, and this is matching's longest step.
+    # Each coordinate by itself and contiguous: vector units want neighbors, and this is matching's longest step.
     left, top, right, bottom = boxes.movedim(-1, 0).contiguous().unsqueeze(-1)
     other_left, other_top, other_right, other_bottom = others.movedim(-1, 0).contiguous().unsqueeze(-2)
     # In place wherever it can be: at this size every new tensor costs as much as its arithmetic.

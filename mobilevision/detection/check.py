@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mobilevision.detection.boxes import cxcywh_to_xyxy, pairwise_iou
-from mobilevision.detection.dataset import find_thin
-from mobilevision.detection.formats.annotations import CocoAnnotations
+from mobilevision.detection.dataset import describe_untrainable, find_thin
+from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
 from mobilevision.detection.formats.layout import Part
 from mobilevision.findings import Finding, InspectedImage
 
@@ -28,7 +28,7 @@ CHUNK = 4096
 
 
 class CheckedSplit(NamedTuple):
-    """What is known of one split after all of it was read.
+    """One split after all of it was read.
 
     Attributes:
         part: Where it is.
@@ -63,9 +63,9 @@ class AnchorCoverage(NamedTuple):
 
 
 def check_annotations(annotations: CocoAnnotations) -> list[Finding]:
-    """Find boxes that cannot be trained on or will be cut, images without objects, and what is there twice."""
+    """Find boxes that cannot be trained on or will be cut, images and classes without objects, and what is twice."""
     path, images = annotations.path, annotations.images
-    findings = _check_boxes(annotations)
+    findings = _check_boxes(annotations) + _check_classes(annotations)
     for index in np.flatnonzero(np.diff(annotations.starts) == 0).tolist():
         text = f"{images[index]['file_name']} has none"
         findings.append(Finding("no objects", path, f"image {images[index]['id']}", text))
@@ -105,6 +105,19 @@ def check_repeats(splits: Mapping[str, Sequence[InspectedImage]]) -> list[Findin
     return findings
 
 
+def check_splits(splits: Mapping[str, CocoAnnotations]) -> list[Finding]:
+    """Find splits with other classes than the first, and a training set without a box to train on."""
+    findings = []
+    if "train" in splits and (reason := describe_untrainable(splits["train"])):
+        findings.append(Finding("nothing to train on", splits["train"].path, "", reason))
+    for other in list(splits.values())[1:]:
+        try:
+            match_categories(next(iter(splits.values())), other)
+        except ValueError as error:
+            findings.append(Finding("other categories", other.path, "", str(error)))
+    return findings
+
+
 def measure_coverage(splits: Sequence[CheckedSplit], anchors: Float[Tensor, "A 4"], input_size: int) -> AnchorCoverage:
     """Compare the objects that can be trained on with the anchors, at the network's input size.
 
@@ -138,32 +151,29 @@ def clean_annotations(split: CheckedSplit, leave_out: Iterable[Path] = ()) -> di
         split: What was read.
         leave_out: Further images to leave out.
     """
-    annotations, corners = split.annotations, split.annotations.clip_boxes()
     wrong = {finding.file for finding in split.findings if finding.kind == "size differs"} | set(leave_out)
     good = np.array([image.size is not None and image.path not in wrong for image in split.images], np.bool_)
-    good[_find_repeats(_file_names(annotations))] = False
-    owners, image_ids, category_ids = annotations.owners, annotations.image_ids, annotations.category_ids
-    rows = np.flatnonzero(~annotations.find_broken() & good[owners])
+    good[_find_repeats(_file_names(split.annotations))] = False
+    annotations = split.annotations.without(split.annotations.find_broken()).of_images(good)
+    corners = annotations.clip_boxes()
     sides = corners[:, 2:] - corners[:, :2]
     box_areas = np.maximum(annotations.boxes_xywh[:, 2:], 0).prod(axis=1)
     # The areas that a file states are those of outlines; the others change with their boxes.
     areas = np.where(annotations.areas == box_areas, sides.prod(axis=1), annotations.areas)
+    image_ids = np.array(annotations.image_ids, dtype=object)[annotations.owners]
+    category_ids = np.array(annotations.category_ids, dtype=object)[annotations.labels]
+    columns = (image_ids, category_ids, np.concatenate([corners[:, :2], sides], axis=1), areas, annotations.crowd)
     return {
-        "images": [dict(image) for image, keep in zip(annotations.images, good, strict=True) if keep],
+        "images": [dict(image) for image in annotations.images],
         "categories": [
             {**category, "name": name}
             for category, name in zip(annotations.categories, annotations.class_names, strict=True)
         ],
         "annotations": [
-            {
-                "id": number,
-                "image_id": image_ids[owners[row]],
-                "category_id": category_ids[annotations.labels[row]],
-                "bbox": [*corners[row, :2].tolist(), *sides[row].tolist()],
-                "area": float(areas[row]),
-                "iscrowd": int(annotations.crowd[row]),
-            }
-            for number, row in enumerate(rows, start=1)
+            {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": int(crowd)}
+            for number, (image, category, box, area, crowd) in enumerate(
+                zip(*(column.tolist() for column in columns), strict=True), start=1
+            )
         ],
     }
 
@@ -196,6 +206,22 @@ def _check_boxes(annotations: CocoAnnotations) -> list[Finding]:
         findings += [
             Finding(kind, annotations.path, place, f"{box} {text}") for kind, (is_so, text) in faults.items() if is_so
         ]
+    return findings
+
+
+def _check_classes(annotations: CocoAnnotations) -> list[Finding]:
+    path, names = annotations.path, annotations.class_names
+    parents = {category.get("supercategory") for category in annotations.categories if "name" in category}
+    findings = []
+    for label in np.flatnonzero(np.bincount(annotations.labels, minlength=len(names)) == 0).tolist():
+        name, place = names[label], f"category {annotations.category_ids[label]}"
+        what = ", and is only the supercategory of others" if name in parents - {None} else ""
+        text = f"{name!r} has no objects{what}: leave it out of the categories, or of data.classes"
+        findings.append(Finding("class without objects", path, place, text))
+    for label in _find_repeats(names):
+        place = f"category {annotations.category_ids[label]}"
+        text = f"there are several of the name {names[label]!r}: rename it, or give its objects to the first"
+        findings.append(Finding("repeated name", path, place, text))
     return findings
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mobilevision.detection.boxes import encode_boxes
 from mobilevision.detection.matcher import BACKGROUND, match_anchors
-from mobilevision.detection.types import Batch, DetectorOutput, ScoreFunction
+from mobilevision.detection.types import DetectionBatch, DetectorOutput, ScoreFunction
 
 
 class MultiboxLoss(NamedTuple):
@@ -36,7 +36,7 @@ class DetectionCriterion(nn.Module):
         self.register_buffer("anchors", anchors, persistent=False)
         self.score_function: ScoreFunction = score_function
 
-    def forward(self, outputs: DetectorOutput, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, outputs: DetectorOutput, batch: DetectionBatch) -> dict[str, Float[Tensor, ""]]:
         """Return the two parts; their sum is what is trained on."""
         losses = self.per_image(outputs, batch)
         num_positives = losses.num_positives.sum().clamp(min=1)
@@ -45,7 +45,7 @@ class DetectionCriterion(nn.Module):
             "classification": losses.classification.sum() / num_positives,
         }
 
-    def per_image(self, outputs: DetectorOutput, batch: Batch) -> MultiboxLoss:
+    def per_image(self, outputs: DetectorOutput, batch: DetectionBatch) -> MultiboxLoss:
         """Return the sums of each image."""
         return multibox_loss(outputs, batch.boxes, batch.labels, self.anchors, score_function=self.score_function)
 
@@ -75,7 +75,7 @@ def multibox_loss(
         min_negatives: How many count at least; they are all there is in an image without objects.
 
     Reference: Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, section 2.2; sigmoid, minimum and
-    normaliser as in the TensorFlow Object Detection API.
+    normalizer as in the TensorFlow Object Detection API.
     """
     matched = match_anchors(boxes, labels, anchors)
     positive = matched != BACKGROUND
@@ -110,7 +110,7 @@ def _hardest_negatives(
     num_negatives: Int64[Tensor, " B"],
     score_function: ScoreFunction,
 ) -> Bool[Tensor, "B A"]:
-    """Return the ``num_negatives`` anchors of each image with the largest loss as background, among those not positive."""
+    """Return the ``num_negatives`` anchors of each image with the largest background loss, among those not positive."""
     hardness = _background_loss(logits.float(), score_function).masked_fill_(positive, -1.0)
     num_negatives = torch.minimum(num_negatives, (~positive).sum(dim=1))
     order = hardness.topk(int(num_negatives.max()), dim=1).indices

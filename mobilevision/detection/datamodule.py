@@ -1,55 +1,57 @@
 """COCO, or any dataset of images with boxes, as batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.nn.utils.rnn import pad_sequence
 
-from mobilevision.detection.dataset import AnnotatedImages, DetectionDataset, find_annotated
-from mobilevision.detection.formats.annotations import CocoAnnotations
-from mobilevision.detection.formats.layout import (
-    Format,
-    Part,
-    Split,
-    describe_layout,
-    find_format,
-    find_part,
-    read_part,
+from mobilevision.detection.dataset import (
+    AnnotatedImages,
+    DetectionDataset,
+    check_measurable,
+    check_trainable,
+    find_annotated,
 )
-from mobilevision.detection.preprocess import EvalTransform
-from mobilevision.detection.transforms import TrainTransform
-from mobilevision.detection.types import PADDING, Batch, Sample
+from mobilevision.detection.formats.annotations import CocoAnnotations, match_categories
+from mobilevision.detection.formats.exports import Format, Split
+from mobilevision.detection.formats.layout import FoundDataset, describe_layout, find_dataset, read_part
+from mobilevision.detection.head import DetectionConfig
+from mobilevision.detection.preprocess import StretchTransform
+from mobilevision.detection.transforms import DetectionAugment
+from mobilevision.detection.types import PADDING, DetectionBatch, DetectionSample
 from mobilevision.findings import Finding, raise_finding
-from mobilevision.head import Head, Preprocess
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, no_test_split
-from mobilevision.training.loader import ResumableLoader, stack_images
-
-DEFAULT_SIZE = 320
-"""Side of the images, in pixels, where neither the user nor a network gives one."""
+from mobilevision.head import Preprocess
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, no_test_split
+from mobilevision.training.loader import stack_images
 
 
 class CocoDataModule(ImageDataModule):
-    """Images with boxes: COCO 2017 in its own layout, or any dataset in one of four formats.
+    """Images with boxes: COCO 2017 in its own layout, or any dataset in one of five formats.
 
-    ========  ===========================================================  ==========================================
-    format    annotations                                                  images
-    ========  ===========================================================  ==========================================
-    ``coco``  ``annotations/instances_train2017.json``                     ``train2017``
-    ``voc``   ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
-    ``yolo``  ``labels/train``, ``train/labels``                           ``images/train``, ``train/images``
-    ``csv``   ``train.csv``                                                relative to ``root``
-    ========  ===========================================================  ==========================================
+    ===========  ===========================================================  ========================================
+    format       annotations                                                  images
+    ===========  ===========================================================  ========================================
+    ``coco``     ``annotations/instances_train2017.json``                     ``train2017``
+    ``voc``      ``ImageSets/Main/train.txt`` and ``Annotations``, ``train``  ``JPEGImages``, ``train``
+    ``yolo``     ``labels/train``, ``train/labels``                           ``images/train``, ``train/images``
+    ``csv``      ``train.csv``                                                relative to ``root``
+    ``labelme``  ``train``                                                    ``train``
+    ===========  ===========================================================  ========================================
 
+    Other layouts, as Roboflow, CVAT, Label Studio, LabelImg and Darknet write them, are recognized, too; a line says
+    what is. An image is found by its base name where its path is one of another machine.
     The validation split is called ``val`` or ``valid``, the test split ``test``. Crowds, and VOC's difficult objects,
     are evaluated as COCO does with crowds and not trained on; images without objects are trained on. After
     :meth:`setup`, ``category_ids`` are the file's own ids of the labels, by which a result file names them; in the
     other formats classes count from 0.
 
     Args:
-        root: Folder of the dataset.
-        format: ``coco``, ``voc``, ``yolo`` or ``csv``; recognized by what is in ``root`` where None.
+        root: Folder of the dataset, or one that holds only this dataset.
+        format: ``coco``, ``voc``, ``yolo``, ``csv`` or ``labelme``; recognized by what is in ``root`` where None.
         train_images: Folder of the training images, in ``root``; the format's own where None.
         val_images: Folder of the validation images, in ``root``; the format's own where None.
         test_images: Folder of the test images, in ``root``; the format's own where None.
@@ -57,22 +59,16 @@ class CocoDataModule(ImageDataModule):
         val_annotations: File or folder of the validation annotations, in ``root``; the format's own where None.
         test_annotations: File or folder of the test annotations, in ``root``; the format's own where None.
         classes: The categories to keep, by name; all of them where None.
-        input_size: Side of the network's images, in pixels; that of the network where None.
         crop: Whether to train on random crops, see ``crop_randomly``.
         flip: Whether to mirror every other training image.
         photometric: Whether to change the colors of training images.
         zoom_out: Whether to show every other training image smaller, see ``zoom_out_randomly``.
-        batch_size: Images in a batch of one process.
-        num_workers: Processes that read and augment; 0 reads in the training process.
-        seed: With epoch and index it decides order and augmentation of every image.
-        skip_broken: Leave out images that do not decode, annotations that cannot be read and boxes that are broken,
-            with a count, instead of stopping at them. Every image is read once before the run for this.
+        loading: Input size, batch size and the other options of :class:`ImageDataModule`. ``skip_broken`` leaves out
+            annotations that cannot be read and boxes that are broken, too.
     """
 
     category_ids: tuple[int, ...] = ()
-    train_set: DetectionDataset
-    val_set: DetectionDataset
-    test_set: DetectionDataset
+    default_size = DetectionConfig.input_size
 
     def __init__(
         self,
@@ -86,19 +82,13 @@ class CocoDataModule(ImageDataModule):
         val_annotations: str | None = None,
         test_annotations: str | None = None,
         classes: list[str] | None = None,
-        input_size: int | None = None,
         crop: bool = True,
         flip: bool = True,
         photometric: bool = False,
         zoom_out: bool = False,
-        batch_size: int = 32,
-        num_workers: int = 2,
-        seed: int = 0,
-        skip_broken: bool = False,
+        **loading: Any,
     ) -> None:
-        super().__init__(
-            input_size=input_size, batch_size=batch_size, num_workers=num_workers, seed=seed, skip_broken=skip_broken
-        )
+        super().__init__(**loading)
         self.root = Path(root)
         self.format = format
         self.paths: dict[Split, tuple[str | None, str | None]] = {
@@ -107,108 +97,107 @@ class CocoDataModule(ImageDataModule):
             "test": (test_annotations, test_images),
         }
         self.classes = classes
-        size = input_size or DEFAULT_SIZE
-        self.preprocess: Preprocess = EvalTransform(size)
-        self.train_transform = TrainTransform(size, crop=crop, flip=flip, photometric=photometric, zoom_out=zoom_out)
-        self._datasets: dict[Split, DetectionDataset] = {}
+        self._noted: set[Finding] = set()
+        self.augmentation = {"crop": crop, "flip": flip, "photometric": photometric, "zoom_out": zoom_out}
+        size = self.input_size or self.default_size
+        self.set_transforms(StretchTransform(size), size)
 
     def setup(self, stage: str) -> None:
         """Read the annotations of the splits that ``stage`` needs.
 
         Raises:
             FileNotFoundError: A part of the dataset is missing; the message says what is expected.
-            ValueError: An annotation file is not what it should be or has a broken box, or training and validation
-                name different categories.
+            ValueError: An annotation file is not what it should be or has a broken box, training and validation name
+                different categories, or there is no box to train on, or none to measure against.
         """
-        parts = self.find_parts()
-        images = {split: self._read(parts, split) for split in STAGE_SPLITS[stage]}
-        annotations = [each.annotations for each in images.values()]
-        if len({each.class_names for each in annotations}) > 1:
-            raise ValueError(f"{' and '.join(str(each.path) for each in annotations)} must have the same categories")
-        self.class_names, self.category_ids = annotations[-1].class_names, annotations[-1].category_ids
-        for split, each in images.items():
-            augment = self.train_transform if split == "train" else None
-            self._datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
-            setattr(self, f"{split}_set", self._datasets[split])
-
-    def attach(self, head: Head) -> None:
-        """Take the evaluation transform and the input size from a head; the datasets are there by then.
-
-        Raises:
-            ValueError: ``input_size`` is given and not that of the head.
-        """
-        if self.input_size not in (None, head.input_size):
-            raise ValueError(
-                f"data.input_size must be that of the detector, {head.input_size}, got {self.input_size}: set one of "
-                "data.input_size and model.input_size"
+        found = find_dataset(self.root, self.format, self.paths)
+        self.root, self.format = found.root, found.format
+        if str(found) != self.recognized:
+            self.recognized = str(found)
+            rank_zero_info(self.recognized)
+        images = {split: self._read(found, split) for split in STAGE_SPLITS[stage]}
+        first, *others = images.values()
+        if shared := set(first.paths).intersection(*(each.paths for each in others)) if others else ():
+            rank_zero_warn(
+                f"{len(shared)} images, {min(shared)} among them, are to train on and to measure on: the figures will "
+                "be too good"
             )
-        self.preprocess, self.train_transform.input_size = head.preprocess, head.input_size
-        for dataset in self._datasets.values():
-            dataset.preprocess = head.preprocess
+        for each in others:
+            each.annotations = match_categories(first.annotations, each.annotations)
+        last = [first, *others][-1].annotations
+        self.class_names, self.category_ids = last.class_names, last.category_ids
+        if len(set(self.class_names)) < len(self.class_names):
+            name = next(name for name in self.class_names if self.class_names.count(name) > 1)
+            raise ValueError(f"{last.path}: the names of classes must differ, there are several {name!r}: rename one")
+        for split, each in images.items():
+            augment = self.augment if split == "train" else None
+            self.datasets[split] = DetectionDataset(each, self.preprocess, augment, self.seed)
 
-    def find_parts(self) -> dict[Split, Part]:
-        """Return where the splits are, whether they are there or not.
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation and the training transform."""
+        self.preprocess = preprocess
+        self.augment = DetectionAugment(input_size, **self.augmentation)
 
-        Raises:
-            FileNotFoundError: The dataset's format is not given and not recognized.
-            ValueError: It looks like several formats.
-        """
-        self.format = self.format or find_format(self.root, [annotations for annotations, _ in self.paths.values()])
-        return {split: find_part(self.format, self.root, split, *paths) for split, paths in self.paths.items()}
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate)
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.val_set, collate)
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the test batches."""
-        return self.eval_loader(self.test_set, collate)
-
-    def _read(self, parts: Mapping[Split, Part], split: Split) -> AnnotatedImages:
-        self._check_files(parts, split)
-        annotations = self._read_annotations(parts, split)
-        folder = parts[split].images
-        images = find_annotated(annotations, folder, classes=self.classes, skip_broken=self.skip_broken)
+    def _read(self, dataset: FoundDataset, split: Split) -> AnnotatedImages:
+        self._check_files(dataset, split)
+        part = dataset.parts[split]
+        annotations = self._read_annotations(dataset, split)
+        paths = annotations.paths(part.images)
         if self.skip_broken:
-            images = images.only(self.drop_broken(images.paths))
-        if not len(images):
+            decoded = set(self.drop_broken(paths))
+            annotations = annotations.of_images(np.array([path in decoded for path in paths], dtype=np.bool_))
+        if not annotations.images:
             raise ValueError(f"{annotations.path} names no image that can be read")
-        if split == "test" and not len(images.annotations.labels):
-            raise ValueError(f"{annotations.path} has no boxes: there is nothing to measure a network against")
-        return images
+        found = find_annotated(annotations, part.images, classes=self.classes, skip_broken=self.skip_broken)
+        if split == "train":
+            check_trainable(found)
+        else:
+            check_measurable(found)
+        return found
 
-    def _read_annotations(self, parts: Mapping[Split, Part], split: Split) -> CocoAnnotations:
-        assert self.format is not None
+    def _read_annotations(self, dataset: FoundDataset, split: Split) -> CocoAnnotations:
         findings: list[Finding] = []
         annotations = read_part(
-            self.format,
-            self.root,
-            parts[split],
-            naming=[parts[name] for name in ("train", "val") if parts[name].annotations.exists()],
-            on_finding=findings.append if self.skip_broken else raise_finding,
+            dataset.format,
+            dataset.root,
+            dataset.parts[split],
+            naming=[dataset.parts[name] for name in ("train", "val") if dataset.parts[name].annotations.exists()],
+            on_finding=lambda finding: self._note(finding, findings),
         )
         if findings:
-            place = parts[split].annotations
+            place = dataset.parts[split].annotations
             rank_zero_warn(f"left out {len(findings)} things that are wrong with {place}, first {findings[0]}")
         return annotations
 
-    def _check_files(self, parts: Mapping[Split, Part], split: Split) -> None:
-        assert self.format is not None
+    def _note(self, finding: Finding, problems: list[Finding]) -> None:
+        """Add a problem to those that are left out, or stop at it; warn once of anything else."""
+        if finding.is_problem and not self.skip_broken:
+            raise_finding(finding)
+        if finding.is_problem:
+            problems.append(finding)
+        elif finding not in self._noted:
+            self._noted.add(finding)
+            rank_zero_warn(str(finding))
+
+    def _check_files(self, dataset: FoundDataset, split: Split) -> None:
+        parts = dataset.parts
         if split == "test" and not any(self.paths[split]) and not parts[split].annotations.exists():
-            raise no_test_split(f"{describe_layout(self.format, split)}, in {self.root}, or data.test_annotations")
-        for path in parts[split]:
+            raise no_test_split(f"{describe_layout(dataset.format, split)}, in {self.root}, or data.test_annotations")
+        for path in parts[split][:2]:
             if not path.exists():
-                expected = ", ".join(str(path) for name in STAGE_SPLITS["fit"] for path in parts[name])
-                raise FileNotFoundError(f"{path} not found: expected {expected}")
+                expected = ", ".join(str(path) for name in STAGE_SPLITS["fit"] for path in parts[name][:2])
+                raise FileNotFoundError(
+                    f"{path} not found: expected {expected}, or data.{split}_annotations and data.{split}_images"
+                )
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[DetectionSample]) -> DetectionBatch:
     """Stack samples into a batch: boxes padded, pixels in memory as they were decoded, channels last."""
-    return Batch(
+    return DetectionBatch(
         images=stack_images([sample.image for sample in samples]),
         boxes=pad_sequence([sample.boxes for sample in samples], batch_first=True),
         labels=pad_sequence([sample.labels for sample in samples], batch_first=True, padding_value=PADDING),

@@ -11,14 +11,20 @@ from torchmetrics.utilities import rank_zero_warn
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
+from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.preprocess import LabeledImage, TransformedImage, preprocess_labeled
-from mobilevision.detection.types import Sample, Truth
+from mobilevision.detection.types import DetectionSample, Truth
 from mobilevision.head import Preprocess
 from mobilevision.images import read_image
 from mobilevision.training.loader import SampleKey, sample_seed
 
 MIN_TRAINED_SIDE = 1.0
 """Boxes that are thinner than this many pixels of the file are not trained on."""
+
+MAX_FRACTION = 1.5
+"""Boxes that end within this many pixels are fractions of the images' sides, as far as rounding makes them."""
+
+NUM_SHOWN = 10
 
 Augment = Callable[[LabeledImage, int], TransformedImage]
 """An image with boxes and a seed in; the network's pixels and the boxes in these out."""
@@ -48,57 +54,34 @@ class AnnotatedImages:
     Args:
         annotations: Of all images, with their names and sizes.
         folder: Where the images are.
-        trained: Which annotations can be trained on.
-        kept: The images to have, as places in ``annotations``; all of them where None.
     """
 
-    def __init__(
-        self,
-        annotations: CocoAnnotations,
-        folder: Path,
-        trained: Bool[np.ndarray, " N"],
-        kept: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, annotations: CocoAnnotations, folder: Path) -> None:
         self.annotations = annotations
-        self.folder = folder
-        self.trained = trained
-        self.kept = range(len(annotations.images)) if kept is None else kept
+        self.paths = annotations.paths(folder)
         self.sizes = annotations.sizes
         self.corners = annotations.clip_boxes()
+        self.trained = ~find_thin(annotations) & ~annotations.crowd
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.paths)
 
     def __getitem__(self, position: int) -> AnnotatedImage:
         """Return one image by its place in the dataset."""
-        index = self.kept[position]
-        rows = np.arange(self.annotations.starts[index], self.annotations.starts[index + 1])
+        position = range(len(self))[position]
+        rows = np.arange(self.annotations.starts[position], self.annotations.starts[position + 1])
         rows = rows[self.trained[rows]]
-        height, width = self.sizes[index]
+        height, width = self.sizes[position]
         return AnnotatedImage(
-            path=self._path(index),
+            path=self.paths[position],
             size=(int(height), int(width)),
             boxes=self.corners[rows].astype(np.float32),
             labels=self.annotations.labels[rows],
-            truth=self.annotations.truth(index),
+            truth=self.annotations.truth(position),
         )
 
-    @property
-    def paths(self) -> list[Path]:
-        """The files, in the dataset's order."""
-        return [self._path(index) for index in self.kept]
 
-    def only(self, paths: Sequence[Path]) -> "AnnotatedImages":
-        """Return the images whose files are among ``paths``."""
-        wanted = set(paths)
-        kept = [index for index in self.kept if self._path(index) in wanted]
-        return AnnotatedImages(self.annotations, self.folder, self.trained, kept)
-
-    def _path(self, index: int) -> Path:
-        return self.folder / str(self.annotations.images[index]["file_name"])
-
-
-class DetectionDataset(Dataset[Sample]):
+class DetectionDataset(Dataset[DetectionSample]):
     """Images with boxes, read and transformed when they are asked for.
 
     Args:
@@ -121,9 +104,9 @@ class DetectionDataset(Dataset[Sample]):
 
     def path(self, position: int) -> Path:
         """Return the file of one image."""
-        return self.images[position].path
+        return self.images.paths[position]
 
-    def __getitem__(self, key: int | SampleKey) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> DetectionSample:
         """Return one sample: by a plain place as in evaluation, by a key with the augmentation of its epoch, if any.
 
         Raises:
@@ -151,10 +134,10 @@ class DetectionDataset(Dataset[Sample]):
             )
         return LabeledImage(image, entry.boxes, entry.labels)
 
-    def describe(self, position: int, transformed: TransformedImage) -> Sample:
+    def describe(self, position: int, transformed: TransformedImage) -> DetectionSample:
         """Return the sample of a transformed image: with the size of its file and its annotations."""
         entry = self.images[position]
-        return Sample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
+        return DetectionSample(**transformed._asdict(), size=entry.size, position=position, truth=entry.truth)
 
 
 def read_coco(path: Path, folder: Path) -> AnnotatedImages:
@@ -164,7 +147,7 @@ def read_coco(path: Path, folder: Path) -> AnnotatedImages:
         FileNotFoundError: The annotation file or an image is missing.
         ValueError: The file is not COCO, or a box is broken; the message names file, image and annotation.
     """
-    return find_annotated(read_annotations(path, need_images=True), folder)
+    return find_annotated(read_annotations(path, folder=folder), folder)
 
 
 def find_annotated(
@@ -201,7 +184,57 @@ def find_annotated(
     thin = find_thin(annotations)
     if thin.any():
         rank_zero_warn(f"{path}: {thin.sum()} boxes are thinner than a pixel and not trained on")
-    return AnnotatedImages(annotations, folder, ~thin & ~annotations.crowd)
+    return AnnotatedImages(annotations, folder)
+
+
+def check_trainable(images: AnnotatedImages) -> None:
+    """Refuse a training set without a box to train on, and warn of classes without one.
+
+    Raises:
+        ValueError: No box can be trained on; the message counts them by their faults, and names the likely cause.
+    """
+    annotations = images.annotations
+    counts = np.bincount(annotations.labels[images.trained], minlength=len(annotations.categories))
+    absent = [name for name, count in zip(annotations.class_names, counts.tolist(), strict=True) if count == 0]
+    if reason := describe_untrainable(annotations):
+        raise ValueError(f"{annotations.path} has no box to train on: {reason}")
+    if absent:
+        more = f" and {len(absent) - NUM_SHOWN} more" if len(absent) > NUM_SHOWN else ""
+        rank_zero_warn(
+            f"{annotations.path} has no object of {', '.join(absent[:NUM_SHOWN])}{more} to train on: the network will "
+            "not find any; data.classes names the classes to keep"
+        )
+
+
+def describe_untrainable(annotations: CocoAnnotations) -> str:
+    """Return why none of the boxes can be trained on, with the likely cause; nothing where one can."""
+    count, num_crowds = len(annotations.labels), int(annotations.crowd.sum())
+    if not (find_thin(annotations) | annotations.crowd).all():
+        return ""
+    if not count:
+        return f"it has no object at all in {len(annotations.images)} images"
+    if num_crowds == count:
+        return f"all {count} objects are crowds (iscrowd, difficult), which are not trained on"
+    if np.abs(annotations.clip_boxes()).max() <= MAX_FRACTION:
+        return (
+            f"all {count} boxes are thinner than a pixel, and none reaches beyond {MAX_FRACTION:g}: they seem to be "
+            "fractions of the images' sides from 0 to 1, where pixels are expected; multiply them by width and height"
+        )
+    return f"of {count} boxes {num_crowds} are crowds and {count - num_crowds} thinner than a pixel"
+
+
+def check_measurable(images: AnnotatedImages) -> None:
+    """Refuse a dataset without an object to measure a network against.
+
+    Raises:
+        ValueError: There is none, or all of them are crowds.
+    """
+    annotations = images.annotations
+    if annotations.crowd.all():
+        crowds = f": all {len(annotations.crowd)} are crowds" if len(annotations.crowd) else ""
+        raise ValueError(
+            f"{annotations.path} has no boxes to measure a network against{crowds}: name annotations with objects"
+        )
 
 
 def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
@@ -214,7 +247,7 @@ def find_thin(annotations: CocoAnnotations) -> Bool[np.ndarray, " N"]:
 def _check_files(path: Path, folder: Path, names: list[str]) -> None:
     # One listing: asking for each of 118 287 files takes minutes on a network drive.
     present = {file.name for file in folder.iterdir()}
-    missing = [name for name in names if name not in present and not (folder / name).is_file()]
+    missing = [name for name in names if name not in present and not is_file(folder / name)]
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks {len(missing)} of the {len(names)} images that {path} names, first "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mobilevision.detection.analysis import analyze_detections
 from mobilevision.detection.criterion import DetectionCriterion
-from mobilevision.detection.types import Batch, Detections, DetectorOutput, Result, Truth
+from mobilevision.detection.types import DetectionBatch, Detections, DetectorOutput, Result, Truth
 from mobilevision.head import Selection
 from mobilevision.training.evaluation import Evaluator, Report, distinct_rows, gather_rows, mean_loss
 
@@ -128,7 +128,7 @@ class DetectionEvaluator(Evaluator):
         self._per_image_losses = criterion.per_image
         self._postprocess = postprocess
 
-    def update(self, outputs: DetectorOutput, batch: Batch) -> None:
+    def update(self, outputs: DetectorOutput, batch: DetectionBatch) -> None:
         """Add the images of a batch by the offsets and logits of their anchors."""
         losses = self._per_image_losses(outputs, batch)
         self.add_rows(

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from mobilevision.backbone.convolution import Padding, conv2d
 from mobilevision.backbone.inverted_residual import ConvNorm, NormOptions
-from mobilevision.backbone.mobilenet_v2 import BackboneConfig, MobileNetV2
+from mobilevision.backbone.mobilenet_v2 import NOMINAL_STRIDE, BackboneConfig, MobileNetV2
 from mobilevision.detection.anchors import anchor_shapes, make_anchors
 from mobilevision.detection.boxes import decode_boxes
 from mobilevision.detection.nms import clip_detections, rescale_detections, select_detections
-from mobilevision.detection.preprocess import EvalTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.detection.types import Detections, DetectorOutput, ScoreFunction
 from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
@@ -53,7 +53,7 @@ class DetectionConfig(HeadConfig):
         num_classes: Classes of objects, without background; COCO has 80.
         input_size: The side of the images, in pixels; the anchors are made for it.
         output_stride: 32.
-        score_function: ``sigmoid`` (the background is one class of many) or ``softmax``, in the loss and for the scores.
+        score_function: ``sigmoid`` (the background is one class of many) or ``softmax``, for loss and scores.
         head_norm_eps: Batch normalization's epsilon in the extra layers and the predictors.
         head_norm_momentum: Batch normalization's momentum there, in PyTorch's sense. The recipe's 3e-4 forgets over
             some ten thousand steps: a short run wants 0.03 or more.
@@ -71,6 +71,8 @@ class DetectionConfig(HeadConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names("score_function", [self.score_function], get_args(ScoreFunction))
+        if self.output_stride != NOMINAL_STRIDE:
+            raise ValueError(f"output_stride of a detector must be {NOMINAL_STRIDE}, got {self.output_stride}")
 
 
 class ExtraLayer(nn.Sequential):
@@ -150,7 +152,7 @@ class SSDLiteHead(Head):
         with torch.device("cpu"):
             anchors = make_anchors(self.map_sizes, config.input_size)
         self.register_buffer("anchors", anchors, persistent=False)
-        self.preprocess = EvalTransform(config.input_size)
+        self.preprocess = StretchTransform(config.input_size)
 
     def reset_parameters(self) -> None:
         """Draw the convolutions from a normal distribution of deviation 0.03, cut off at two deviations."""

@@ -18,7 +18,7 @@ def match_anchors(
     *,
     iou_threshold: float = 0.5,
 ) -> Int64[Tensor, "B A"]:
-    """Match each anchor with the box it overlaps most, if by ``iou_threshold`` or more, and each box with its best anchor.
+    """Match each anchor with the box it overlaps most, by ``iou_threshold`` or more, and each box with its best anchor.
 
     The second rule goes before the first, so that no box is left out; of two boxes with the same best anchor the first
     keeps it. There is no band between positive and background.

@@ -121,7 +121,7 @@ def _rank(
     *,
     everywhere: bool,
 ) -> Int64[Tensor, "B K"]:
-    """Return sorted candidates at the ``num_places`` best anchors, ``most`` at most, as far as no other can be among them."""
+    """Return sorted candidates at the ``num_places`` best anchors, ``most`` at most, where no other is before them."""
     num_anchors, num_classes = scores.shape[1:]
     bounds, places = best.topk(num_places, dim=1)
     first = torch.arange(len(scores), device=scores.device)[:, None] * num_anchors

@@ -12,7 +12,7 @@ from mobilevision.head import Preprocess
 from mobilevision.images import Pixels, to_tensor
 
 
-class EvalTransform:
+class StretchTransform:
     """Resize to a square, whatever the aspect, bilinearly.
 
     Args:

@@ -30,7 +30,7 @@ MAX_ZOOM_OUT = 4.0
 
 ZOOM_OUT_SHARE = 0.5
 MEAN_PIXEL = 128
-"""What the canvas is filled with: next to 0 once normalized."""
+"""The value of the canvas: next to 0 once normalized."""
 
 Window = Int64[np.ndarray, "4"]
 """xyxy in whole pixels of the file; where it is zoomed out, it reaches beyond the image."""
@@ -65,7 +65,7 @@ class View(NamedTuple):
         return cv2.flip(square, 1) if self.mirrored else square
 
 
-class TrainTransform:
+class DetectionAugment:
     """Zoom out and crop as SSD does, mirror, change colors, resize to a square.
 
     A box is dropped if a crop holds too little of it, see :func:`crop_randomly`; nothing else drops or cuts one.

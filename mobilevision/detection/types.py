@@ -38,7 +38,7 @@ class Result(NamedTuple):
     labels: Int64[np.ndarray, " N"]
 
 
-class Sample(NamedTuple):
+class DetectionSample(NamedTuple):
     """One image of a dataset, transformed; crowds are not among its boxes."""
 
     image: UInt8[Tensor, "3 H W"]
@@ -51,7 +51,7 @@ class Sample(NamedTuple):
     truth: Truth
 
 
-class Batch(NamedTuple):
+class DetectionBatch(NamedTuple):
     """Images and padded targets."""
 
     images: UInt8[Tensor, "B 3 S S"]

@@ -1,15 +1,15 @@
-"""Run networks on images: a file or an array in, a typed result out."""
+"""Run networks on images: an image of any kind in, a typed result out."""
 
 import warnings
 from pathlib import Path
+from typing import cast, overload
 
-import numpy as np
 import torch
 
-from mobilevision.detection.preprocess import EvalTransform as StretchTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.head import Selection
-from mobilevision.images import read_image
-from mobilevision.inference.drawing import Pixels
+from mobilevision.images import Pixels
+from mobilevision.inference.inputs import ImageInput, read_pixels, split_batch
 from mobilevision.inference.results import RESULTS, MultiTaskResult, Result
 from mobilevision.models import get_model, list_models, load_model
 from mobilevision.network import Network
@@ -28,23 +28,32 @@ class Predictor:
         self.network = network.eval()
         self.selection = Selection(score_threshold, iou_threshold)
 
-    @torch.inference_mode()
-    def __call__(self, image: str | Path | Pixels) -> Result:
-        """Return the result of an image.
+    @overload
+    def __call__(self, image: ImageInput) -> Result: ...
+    @overload
+    def __call__(self, image: list[ImageInput] | tuple[ImageInput, ...]) -> list[Result]: ...
+    def __call__(self, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]) -> Result | list[Result]:
+        """Return the result of an image, or of each image of a list or batch.
 
         Heads of one network share a view of it, so that the backbone runs once: the whole image in a square, whatever
         its aspect. A single head has its own evaluation transform.
 
         Args:
-            image: A file, or RGB pixels.
+            image: A path, an address of http or https, the content of a file, an image of Pillow's in any mode, or an
+                array or tensor: gray, RGB or RGBA, uint8 or floats in [0, 1], channels last or first. Arrays of four
+                dimensions are batches.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: The file does not decode, or the pixels are none.
+            ValueError: The image does not decode, cannot be fetched, or is none.
         """
-        pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ValueError(f"image must be uint8 of shape [H, W, 3], got {pixels.dtype} of {list(pixels.shape)}")
+        images = split_batch(image)
+        if images is None:
+            return self._predict(read_pixels(image))
+        return [self._predict(read_pixels(each)) for each in images]
+
+    @torch.inference_mode()
+    def _predict(self, pixels: Pixels) -> Result:
         heads = self.network.named_heads
         side = self.network.input_size if len(heads) > 1 else None
         view = self.network.head.preprocess(pixels) if side is None else StretchTransform(side)(pixels)
@@ -58,18 +67,24 @@ class Predictor:
         return MultiTaskResult(results) if side is not None else next(iter(results.values()))
 
 
-def inference_model(model: Network | str | Path, image: str | Path | Pixels) -> Result:
-    """Return the result of running a network on one image; for more of them build a :class:`Predictor`.
+@overload
+def inference_model(model: Network | str | Path, image: ImageInput) -> Result: ...
+@overload
+def inference_model(model: Network | str | Path, image: list[ImageInput] | tuple[ImageInput, ...]) -> list[Result]: ...
+def inference_model(
+    model: Network | str | Path, image: ImageInput | list[ImageInput] | tuple[ImageInput, ...]
+) -> Result | list[Result]:
+    """Return the result of running a network on an image, or on each of a list; for more build a :class:`Predictor`.
 
     Args:
         model: A network, a weights file, or a name of :func:`mobilevision.list_models`.
-        image: A file, or RGB pixels.
+        image: A path, an address, bytes, an image of Pillow's, an array or a tensor; see :class:`Predictor`.
 
     Raises:
         FileNotFoundError: There is no such image or weights file.
-        ValueError: The image does not decode, or the weights file is none.
+        ValueError: The image does not decode or is none, or the weights file is none.
     """
-    return Predictor(model if isinstance(model, Network) else _find_network(model))(image)
+    return Predictor(model if isinstance(model, Network) else _find_network(model))(cast(ImageInput, image))
 
 
 def _find_network(model: str | Path) -> Network:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from mobilevision.detection import datamodule as detection
 from mobilevision.detection import types as boxes
 from mobilevision.detection.dataset import DetectionDataset
-from mobilevision.detection.transforms import TrainTransform
+from mobilevision.detection.transforms import DetectionAugment
 from mobilevision.segmentation import datamodule as segmentation
 from mobilevision.segmentation import types as masks
 from mobilevision.segmentation.dataset import ImageAndMask, SegmentationDataset, read_mask_of
@@ -128,14 +128,16 @@ class Pairing:
 
     def _collate(self, samples: list["PairedSample"]) -> PairedBatch:
         boxed = detection.collate([sample.boxed for sample in samples])
-        masked = masks.Batch(boxed.images, torch.stack([sample.mask for sample in samples]), boxed.positions)
+        masked = masks.SegmentationBatch(
+            boxed.images, torch.stack([sample.mask for sample in samples]), boxed.positions
+        )
         return PairedBatch({self.boxed_name: boxed, self.masked_name: masked})
 
 
 class PairedSample(NamedTuple):
     """An image with its boxes, and the part of its mask that it shows."""
 
-    boxed: boxes.Sample
+    boxed: boxes.DetectionSample
     mask: UInt8[Tensor, "S S"]
 
 
@@ -149,7 +151,7 @@ class PairedDataset(Dataset[PairedSample]):
     """
 
     def __init__(self, boxed: DetectionDataset, masked: SegmentationDataset, pairs: Sequence[Positions]) -> None:
-        assert isinstance(boxed.augment, TrainTransform)
+        assert isinstance(boxed.augment, DetectionAugment)
         self.boxed = boxed
         self.masked = masked
         self.pairs = pairs

@@ -163,9 +163,9 @@ class MultiTaskTask(Task):
         Raises:
             ValueError: Every step trains another head, which several processes must be told.
         """
-        strategy, draw = self.trainer.strategy, self.trainer.datamodule.draw  # type: ignore[attr-defined]
+        strategy = self.trainer.strategy
         waits = isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters", False)
-        if stage == "fit" and waits and draw != "together":
+        if stage == "fit" and waits and self.trainer.datamodule.draw != "together":  # type: ignore[attr-defined]
             raise ValueError(
                 "trainer.strategy must be ddp_find_unused_parameters_true on several processes, as a step trains one "
                 "head of several; or set data.draw to together"

@@ -1,7 +1,7 @@
 """Check of a dataset's masks before training: what is wrong, and how much there is of each class."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,12 @@ from jaxtyping import Int64
 from mobilevision.findings import Finding
 from mobilevision.segmentation.class_table import ClassTable
 from mobilevision.segmentation.dataset import ImageAndMask, SplitFiles, read_pair
+from mobilevision.segmentation.masks import read_mask
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 NUM_THREADS = 8
+CHUNK = 64
+"""Masks that are read before it is seen whether more are needed."""
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 """Iterates over the same, and shows how far it is."""
@@ -60,6 +63,43 @@ class MaskReport(NamedTuple):
             "classes": [share._asdict() for share in self.classes],
             "sizes": [{"height": height, "width": width, "num": num} for (height, width), num in self.sizes.items()],
         }
+
+
+def check_presence(
+    place: Path | str, masks: Sequence[Path], class_names: Sequence[str], table: ClassTable | None = None
+) -> tuple[str, ...]:
+    """Return the names of the classes that no pixel of the masks is of; reading ends where all are found.
+
+    Args:
+        place: What lists the masks, for messages.
+        masks: The files.
+        class_names: Of the classes, background included.
+        table: What the masks' numbers or colors stand for, if they are not the classes.
+
+    Raises:
+        ValueError: There is one class or none beside ``IGNORE_INDEX`` in all masks; or one does not decode, or holds a
+            value that is no class.
+    """
+    found: set[int] = set()
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        for start in range(0, len(masks), CHUNK):
+            read = pool.map(partial(_read_values, num_classes=len(class_names), table=table), masks[start:][:CHUNK])
+            found.update(*read)
+            if found.issuperset(range(len(class_names))):
+                return ()
+    if IGNORE_INDEX in found and len(found) <= 2 <= len(class_names):
+        raise ValueError(f"{place}: {describe_one_class(class_names, found)}")
+    return tuple(name for label, name in enumerate(class_names) if label not in found)
+
+
+def describe_one_class(class_names: Sequence[str], found: Set[int]) -> str:
+    """Return why masks of one class and pixels that do not count are refused."""
+    beside = "".join(f" beside {name}" for label, name in enumerate(class_names) if label in found)
+    return (
+        f"no pixel of the masks is of a class{beside}, all others are {IGNORE_INDEX}, which "
+        f"does not count: if {IGNORE_INDEX} stands for a class, as in black-and-white masks, list it in a table with "
+        f"the lines name,id and {class_names[0]},0 and {class_names[-1]},{IGNORE_INDEX} as class_table"
+    )
 
 
 def check_masks(
@@ -107,6 +147,11 @@ class _Content(NamedTuple):
         return int(self.counts[IGNORE_INDEX]) == self.size[0] * self.size[1]
 
 
+def _read_values(path: Path, num_classes: int, table: ClassTable | None) -> list[int]:
+    values: list[int] = np.flatnonzero(np.bincount(read_mask(path, num_classes, table=table).ravel())).tolist()
+    return values
+
+
 def _read_content(pair: ImageAndMask, num_classes: int, table: ClassTable | None) -> _Content | Finding:
     try:
         _, mask = read_pair(pair, num_classes, table)
@@ -127,13 +172,9 @@ def _without_path(error: Exception, path: Path) -> str:
 def _check_classes(source: Path, classes: Sequence[ClassShare], num_ignored: int) -> Iterator[Finding]:
     """Find what is wrong with a split as a whole."""
     absent = [share.name for share in classes if not share.num_images]
-    if num_ignored and len(absent) == len(classes) - 1:
-        yield Finding(
-            "one class only",
-            source,
-            "",
-            f"the masks hold one class and {IGNORE_INDEX}, which does not count: if {IGNORE_INDEX} stands for a class, "
-            "list it in a table name,id",
-        )
+    if num_ignored and len(absent) >= len(classes) - 1 > 0:
+        found = {label for label, share in enumerate(classes) if share.num_images}
+        message = describe_one_class([share.name for share in classes], found)
+        yield Finding("one class only", source, "", message)
     elif absent:
         yield Finding("absent classes", source, "", f"no pixel is of {', '.join(absent)}")

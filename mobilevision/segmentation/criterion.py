@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mobilevision.backbone.convolution import Padding
 from mobilevision.segmentation.geometry import pad_to_aligned_corners, upsample_logits
-from mobilevision.segmentation.types import IGNORE_INDEX, Batch
+from mobilevision.segmentation.types import IGNORE_INDEX, SegmentationBatch
 
 BAND_ELEMENTS = 400_000
 """Enlarged logits of a few rows that fit into a core's cache."""
@@ -39,7 +39,7 @@ class SegmentationCriterion(nn.Module):
         self.class_weights: Tensor | None = None
         """The weight of a pixel of each class; 1 where None."""
 
-    def forward(self, outputs: Float[Tensor, "B C h w"], batch: Batch) -> dict[str, Float[Tensor, ""]]:
+    def forward(self, outputs: Float[Tensor, "B C h w"], batch: SegmentationBatch) -> dict[str, Float[Tensor, ""]]:
         """Return the mean over all pixels of the batch that count, 0 where there are none, as ``loss``."""
         logits, masks = pad_to_aligned_corners(
             outputs, batch.masks, output_stride=self.output_stride, padding=self.padding, fill=IGNORE_INDEX

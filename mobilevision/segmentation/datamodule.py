@@ -2,19 +2,21 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from mobilevision.head import Head
+from mobilevision.head import Preprocess
 from mobilevision.segmentation.balance import count_classes
+from mobilevision.segmentation.check import check_presence
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.dataset import ImageAndMask, SegmentationDataset
+from mobilevision.segmentation.head import SegmentationConfig
 from mobilevision.segmentation.layouts import (
     AUGMENTED_MASK_DIR,
     AUGMENTED_SPLITS,
@@ -26,12 +28,12 @@ from mobilevision.segmentation.layouts import (
     VocLayout,
 )
 from mobilevision.segmentation.masks import SBD_SUFFIX
-from mobilevision.segmentation.preprocess import DEFAULT_INPUT_SIZE, EvalTransform
+from mobilevision.segmentation.preprocess import FitTransform
 from mobilevision.segmentation.protocol import DESCRIPTIONS, ProtocolTransform
-from mobilevision.segmentation.transforms import TrainTransform
-from mobilevision.segmentation.types import Batch, EvalBatch, EvalProtocol, Sample
-from mobilevision.training.datamodule import STAGE_SPLITS, ImageDataModule, Split, no_test_split
-from mobilevision.training.loader import ResumableLoader, stack_images
+from mobilevision.segmentation.transforms import SegmentationAugment
+from mobilevision.segmentation.types import EvalBatch, EvalProtocol, SegmentationBatch, SegmentationSample
+from mobilevision.training.datamodule import STAGE_SPLITS, Collate, ImageDataModule, Split, no_test_split
+from mobilevision.training.loader import stack_images
 
 
 class MaskDataModule(ImageDataModule):
@@ -59,7 +61,7 @@ class MaskDataModule(ImageDataModule):
     default_classes: ClassVar[Sequence[str] | None] = None
     """The classes where neither ``classes`` nor ``class_table`` are given."""
 
-    train_set: SegmentationDataset
+    default_size = SegmentationConfig.input_size
 
     def __init__(
         self,
@@ -82,8 +84,8 @@ class MaskDataModule(ImageDataModule):
         self.class_names = tuple(names or ()) if self.table is None else self.table.names
         self.eval_protocol: EvalProtocol = eval_protocol
         self.scales = {"min_scale": min_scale, "max_scale": max_scale}
-        self.datasets: dict[Split, SegmentationDataset] = {}
-        self._set_transforms(EvalTransform(self.input_size or DEFAULT_INPUT_SIZE))
+        size = self.input_size or self.default_size
+        self.set_transforms(FitTransform(size), size)
 
     @abstractmethod
     def find_pairs(self, split: Split) -> list[ImageAndMask]:
@@ -95,24 +97,32 @@ class MaskDataModule(ImageDataModule):
         """
 
     def setup(self, stage: str) -> None:
-        """Find the files that ``stage`` needs; see :meth:`find_pairs`."""
+        """Find the files that ``stage`` needs, see :meth:`find_pairs`, and warn of classes that cannot be learned.
+
+        Raises:
+            FileNotFoundError: Something is missing.
+            ValueError: There are no images, no pixel of any class beside one, or a mask does not decode.
+        """
         for split in STAGE_SPLITS[stage]:
             pairs = self._drop_broken_pairs(self.find_pairs(split))
+            self._check_classes(split, [pair.mask for pair in pairs])
             self.datasets[split] = SegmentationDataset(
                 pairs,
                 len(self.class_names),
-                self.eval_transform,
-                self.train_transform if split == "train" else None,
+                self.preprocess,
+                self.augment if split == "train" else None,
                 seed=self.seed,
                 table=self.table,
             )
-            if split == "train":
-                self.train_set = self.datasets[split]
 
-    def attach(self, head: Head) -> None:
-        """Use a head's evaluation transform, and its input size unless the data has one of its own."""
-        assert isinstance(head.preprocess, EvalTransform)
-        self._set_transforms(replace(head.preprocess, input_size=self.input_size or head.input_size))
+    def set_transforms(self, preprocess: Preprocess, input_size: int) -> None:
+        """Set the evaluation transform, by the protocol, and the training transform."""
+        self.preprocess = ProtocolTransform(preprocess, input_size, self.eval_protocol)
+        self.augment = SegmentationAugment(input_size, **self.scales)
+
+    def collate(self, split: Split) -> Collate:
+        """Return the function that puts samples of a split into a batch."""
+        return collate_train if split == "train" else partial(collate_eval, protocol=self.eval_protocol)
 
     def count_classes(self) -> Int64[Tensor, " C"]:
         """Count every class's pixels in the training masks, as they are on disk.
@@ -122,30 +132,22 @@ class MaskDataModule(ImageDataModule):
         """
         return count_classes([pair.mask for pair in self.train_set.pairs], len(self.class_names), self.table)
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Return the shuffled, augmented training batches."""
-        return self.train_loader(self.train_set, collate_train)
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return the validation batches."""
-        return self.eval_loader(self.datasets["val"], partial(collate_eval, protocol=self.eval_protocol))
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return the batches of the test split."""
-        return self.eval_loader(self.datasets["test"], partial(collate_eval, protocol=self.eval_protocol))
-
-    def _set_transforms(self, preprocess: EvalTransform) -> None:
-        self.eval_transform = ProtocolTransform(preprocess, self.eval_protocol)
-        self.train_transform = TrainTransform(preprocess.input_size, **self.scales)
-        for split, dataset in self.datasets.items():
-            dataset.transform = self.eval_transform
-            dataset.augment = self.train_transform if split == "train" else None
+    def _check_classes(self, split: Split, masks: list[Path]) -> None:
+        place = f"the {split} masks, such as {masks[0]}"
+        absent = check_presence(place, masks, self.class_names, self.table)
+        if split == "train" and absent:
+            if 1 < len(self.class_names) <= len(absent) + 1:
+                raise ValueError(f"{place}, must hold several classes, no pixel is of {', '.join(absent)}")
+            rank_zero_warn(f"{place}, have no pixel of {', '.join(absent)}: such a class cannot be learned")
 
     def _drop_broken_pairs(self, pairs: list[ImageAndMask]) -> list[ImageAndMask]:
         files = [path for pair in pairs for path in pair]
         matlab = [path for path in files if path.suffix == SBD_SUFFIX]
         kept = {*self.drop_broken([path for path in files if path.suffix != SBD_SUFFIX]), *matlab}
-        return [pair for pair in pairs if kept.issuperset(pair)]
+        whole = [pair for pair in pairs if kept.issuperset(pair)]
+        if not whole:
+            raise ValueError(f"none of {len(pairs)} images with their masks can be read, such as {pairs[0].image}")
+        return whole
 
 
 class VocDataModule(MaskDataModule):
@@ -225,7 +227,8 @@ class MaskFolderDataModule(MaskDataModule):
         image_suffix: The end of the images' names, beyond the part they share with their mask:
             ``_leftImg8bit.png`` for Cityscapes. Any ending of an image by default.
         mask_suffix: The end of the masks' names, beyond the part they share with their image:
-            ``_gtFine_labelIds.png`` for Cityscapes.
+            ``_gtFine_labelIds.png`` for Cityscapes. ``.png`` by default or, where there is no such file and masks have
+            a folder of their own, any ending of an image.
         options: Classes or a table of classes, and what else :class:`MaskDataModule` has.
 
     Raises:
@@ -244,7 +247,7 @@ class MaskFolderDataModule(MaskDataModule):
         test_images: str = "images/test",
         test_masks: str = "masks/test",
         image_suffix: str = "",
-        mask_suffix: str = ".png",
+        mask_suffix: str = "",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -267,13 +270,13 @@ class MaskFolderDataModule(MaskDataModule):
         return folders.find_pairs()
 
 
-def collate_train(samples: list[Sample]) -> Batch:
+def collate_train(samples: list[SegmentationSample]) -> SegmentationBatch:
     """Stack samples of one size into a batch."""
     images, masks, positions = zip(*samples, strict=True)
-    return Batch(stack_images(list(images)), torch.stack(masks), torch.tensor(positions))
+    return SegmentationBatch(stack_images(list(images)), torch.stack(masks), torch.tensor(positions))
 
 
-def collate_eval(samples: list[Sample], protocol: EvalProtocol = "original") -> EvalBatch:
+def collate_eval(samples: list[SegmentationSample], protocol: EvalProtocol = "original") -> EvalBatch:
     """Put samples into a batch, each with the mask to compare with."""
     images, masks, positions = zip(*samples, strict=True)
     return EvalBatch(stack_images(list(images)), masks, torch.tensor(positions), protocol)

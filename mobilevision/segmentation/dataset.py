@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from mobilevision.images import read_image
 from mobilevision.segmentation.class_table import ClassTable
 from mobilevision.segmentation.masks import MaskArray, read_mask
-from mobilevision.segmentation.types import Sample
+from mobilevision.segmentation.types import SegmentationSample
 from mobilevision.training.loader import SampleKey, sample_seed
 
 ImageArray = UInt8[np.ndarray, "H W 3"]
@@ -88,13 +88,13 @@ def read_mask_of(image: ImageArray, pair: ImageAndMask, num_classes: int, table:
     return mask
 
 
-class SegmentationDataset(Dataset[Sample]):
+class SegmentationDataset(Dataset[SegmentationSample]):
     """Images with masks, read and transformed when asked for.
 
     Args:
         pairs: The files; a sample's place in this list is its position.
         num_classes: Classes of the masks, background included.
-        transform: The evaluation transform of an image with its mask.
+        preprocess: The evaluation transform of an image with its mask.
         augment: The training augmentation, if this is a training set.
         seed: The run's seed, from which every sample's own is made.
         table: What the numbers or colors in the masks stand for, if they are not the classes themselves.
@@ -104,7 +104,7 @@ class SegmentationDataset(Dataset[Sample]):
         self,
         pairs: Sequence[ImageAndMask],
         num_classes: int,
-        transform: Transform,
+        preprocess: Transform,
         augment: Augment | None = None,
         *,
         seed: int = 0,
@@ -112,7 +112,7 @@ class SegmentationDataset(Dataset[Sample]):
     ) -> None:
         self.pairs = pairs
         self.num_classes = num_classes
-        self.transform = transform
+        self.preprocess = preprocess
         self.augment = augment
         self.seed = seed
         self.table = table
@@ -124,7 +124,7 @@ class SegmentationDataset(Dataset[Sample]):
         """Return the file of one image."""
         return self.pairs[position].image
 
-    def __getitem__(self, key: int | SampleKey) -> Sample:
+    def __getitem__(self, key: int | SampleKey) -> SegmentationSample:
         """Read one sample: augmented for the key of a training sample, else as in evaluation.
 
         Raises:
@@ -139,7 +139,7 @@ class SegmentationDataset(Dataset[Sample]):
             if self.augment is not None and isinstance(key, SampleKey):
                 pixels, target = self.augment(image, mask, sample_seed(self.seed, key))
             else:
-                pixels, target = self.transform(image, mask)
+                pixels, target = self.preprocess(image, mask)
         except ValueError as error:
             raise ValueError(f"{pair.image}: {error}") from error
-        return Sample(pixels, target, position)
+        return SegmentationSample(pixels, target, position)

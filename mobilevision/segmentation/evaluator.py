@@ -77,9 +77,10 @@ class Iou(NamedTuple):
     """The figures of a confusion matrix, in double precision.
 
     Attributes:
-        miou: The mean over the classes present, as torchmetrics' JaccardIndex has it.
-        miou_voc: The mean over all classes, as VOC's development kit has it: NaN, as there, where one is absent.
-        per_class: NaN for a class that is absent.
+        miou: The mean over the classes of the truth.
+        miou_voc: The mean over all classes, as VOC's development kit has it: NaN, as there, where one is absent from
+            truth and prediction; 0 for one that is in the prediction alone.
+        per_class: NaN for a class that is absent from the truth.
         pixel_accuracy: The share of right pixels.
     """
 
@@ -92,9 +93,8 @@ class Iou(NamedTuple):
 def mean_iou(confusion: Int64[Tensor, "C C"]) -> Iou:
     """Compute TP / (TP + FP + FN) of every class, their mean, and the share of right pixels.
 
-    A class is present if it is in the truth or in the prediction: one that is predicted where it never is counts as 0,
-    in both means. One that is in neither is left out of ``miou`` and makes ``miou_voc`` NaN: it is 0 / 0. With no pixel
-    at all every figure is NaN.
+    A class that is not in the truth has no IoU: there is nothing to find. Pixels that are predicted as it are missed
+    pixels of other classes. With no pixel at all every figure is NaN.
 
     Reference: Everingham et al., "The PASCAL Visual Object Classes Challenge", IJCV 2015, section 4.3.
 
@@ -103,8 +103,9 @@ def mean_iou(confusion: Int64[Tensor, "C C"]) -> Iou:
     """
     right = confusion.diagonal().double()
     union = confusion.sum(dim=0) + confusion.sum(dim=1) - right
-    per_class = right / union
-    return Iou(per_class.nanmean(), per_class.mean(), per_class, right.sum() / confusion.sum())
+    of_voc = right / union
+    per_class = of_voc.where(confusion.sum(dim=1) > 0, torch.nan)
+    return Iou(per_class.nanmean(), of_voc.mean(), per_class, right.sum() / confusion.sum())
 
 
 class BoundaryF(NamedTuple):
@@ -186,10 +187,12 @@ class SegmentationEvaluator(Evaluator):
     def compute(self) -> Report:
         """Return loss, mean IoU, pixel accuracy and boundary F-score, and IoU and boundary F-score of each class.
 
-        The report's details name the protocol by which they were measured.
+        The report's details name the protocol by which they were measured, and the classes that no pixel is of.
         """
         rows = self.rows()
-        iou, boundary_f = mean_iou(self._sum_confusions(rows)), mean_boundary_f(rows["boundary_f"])
+        confusion = self._sum_confusions(rows)
+        iou = mean_iou(confusion)
+        boundary_f = mean_boundary_f(rows["boundary_f"].where(~iou.per_class.isnan(), torch.nan))
         figures = {
             "loss": mean_loss(rows["losses"], rows["num_pixels"]),
             "miou": float(iou.miou),
@@ -199,7 +202,8 @@ class SegmentationEvaluator(Evaluator):
         }
         columns = zip(self.names, iou.per_class.tolist(), boundary_f.per_class.tolist(), strict=True)
         per_class = {name: {"iou": value, "boundary_f": score} for name, value, score in columns}
-        return Report(figures, per_class, len(rows["positions"]), self._describe())
+        absent = [name for name, count in zip(self.names, confusion.sum(dim=1).tolist(), strict=True) if not count]
+        return Report(figures, per_class, len(rows["positions"]), {**self._describe(), "absent_classes": absent})
 
     def analyze(self) -> dict[str, Any]:
         """Return the confusion matrix in pixels: a row for each true class, a column for each predicted class."""

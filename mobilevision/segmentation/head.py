@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from mobilevision.backbone.inverted_residual import ConvNorm, NormOptions
 from mobilevision.backbone.mobilenet_v2 import MobileNetV2
-from mobilevision.backbone.stages import OUTPUT_STRIDES, BlockPlan
+from mobilevision.backbone.stages import BlockPlan
 from mobilevision.head import ClassRows, Head, HeadConfig, Selection
 from mobilevision.network import Network
 from mobilevision.options import check_names, trained
 from mobilevision.segmentation.geometry import pick_classes, place_logits, restore_logits
-from mobilevision.segmentation.preprocess import EvalTransform
+from mobilevision.segmentation.preprocess import FitTransform
 
 HeadKind = Literal["light", "atrous"]
 
@@ -69,8 +69,6 @@ class SegmentationConfig(HeadConfig):
         check_names("head", [self.head], get_args(HeadKind))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
-        if self.output_stride not in OUTPUT_STRIDES:
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
 
 
 class DeepLabHead(Head):
@@ -103,7 +101,7 @@ class DeepLabHead(Head):
         self.dropout = nn.Dropout(config.dropout)
         self.logits = nn.Conv2d(HEAD_CHANNELS, config.num_classes, 1)
         self.reset_parameters()
-        self.preprocess = EvalTransform(config.input_size)
+        self.preprocess = FitTransform(config.input_size)
 
     def reset_parameters(self) -> None:
         """Draw the branches as TensorFlow does by default, and the logits close to 0."""

@@ -1,10 +1,11 @@
 """Layouts of datasets with masks on disk: Pascal VOC 2012's, and folders of images beside folders of masks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from mobilevision.images import IMAGE_SUFFIXES
+from mobilevision.images import IMAGE_SUFFIXES, find_images, is_hidden
 from mobilevision.segmentation.dataset import ImageAndMask, SplitFiles
 from mobilevision.segmentation.masks import SBD_SUFFIX
 
@@ -16,6 +17,7 @@ VOC_CLASSES = (
 IMAGE_DIR = "JPEGImages"
 MASK_DIR = "SegmentationClass"
 AUGMENTED_MASK_DIR = "SegmentationClassAug"
+MASK_SUFFIX = ".png"
 LIST_DIR = "ImageSets/Segmentation"
 AUGMENTED_SPLITS = ("train_aug", "trainaug")
 """The usual names of the 10,582 training images with the masks of Hariharan et al., 2011."""
@@ -29,7 +31,8 @@ class VocLayout(NamedTuple):
         image_dir: Folder of the images.
         mask_dir: Folder of the masks.
         list_dir: Folder of the splits, a text file each with an id on every line.
-        image_suffix: Of the images; masks are PNG files.
+        image_suffix: Of the images; masks are PNG files. Where there is no such file, one of the same name with any
+            other suffix of an image is taken.
         sbd_dir: SBD's folder ``cls`` with its ``ID.mat``, for images without a PNG.
     """
 
@@ -50,11 +53,11 @@ class VocLayout(NamedTuple):
         list_file, ids = self._read_list(split, self.image_dir, self.mask_dir)
         home = self._home()
         images = [home / self.image_dir / (name + self.image_suffix) for name in ids]
-        masks = [home / self.mask_dir / f"{name}.png" for name in ids]
+        masks = [home / self.mask_dir / (name + MASK_SUFFIX) for name in ids]
         if self.sbd_dir is not None:
             masks = _fill_in(masks, home / self.sbd_dir)
-        # One look at a folder instead of one at every file: on network drives that is seconds against minutes.
-        present = {path for folder in {path.parent for path in images + masks} for path in folder.iterdir()}
+        present = _list_folders(images + masks)
+        images, masks = _locate(images, self.image_suffix, present), _locate(masks, MASK_SUFFIX, present)
         pairs = [ImageAndMask(image, mask) for image, mask in zip(images, masks, strict=True)]
         return SplitFiles(
             list_file,
@@ -80,7 +83,7 @@ class VocLayout(NamedTuple):
             ValueError: The list is empty.
         """
         _, ids = self._read_list(split, self.mask_dir)
-        return dict(zip(ids, find_files(self._home() / self.mask_dir, ids, ".png"), strict=True))
+        return dict(zip(ids, find_files(self._home() / self.mask_dir, ids), strict=True))
 
     def list_file(self, split: str) -> Path:
         """Return where the list of a split is, or would be."""
@@ -113,18 +116,20 @@ class MaskFolders(NamedTuple):
         image_dir: Folder of the images.
         mask_dir: Folder of the masks; it may be the same.
         image_suffix: The end of the images' names, beyond the part they share with their mask; any if empty.
-        mask_suffix: The end of the masks' names, beyond the part they share with their image.
+        mask_suffix: The end of the masks' names, beyond the part they share with their image. If empty, ``.png`` or,
+            where there is no such file and masks have a folder of their own, any.
     """
 
     image_dir: Path
     mask_dir: Path
     image_suffix: str = ""
-    mask_suffix: str = ".png"
+    mask_suffix: str = ""
 
     @property
     def expected(self) -> str:
         """The files that are looked for, for a message."""
-        return f"{self.image_dir}/NAME{self.image_suffix or '.jpg'} and {self.mask_dir}/NAME{self.mask_suffix}"
+        image, mask = self.image_suffix or ".jpg", self.mask_suffix or MASK_SUFFIX
+        return f"{self.image_dir}/NAME{image} and {self.mask_dir}/NAME{mask}"
 
     def list_pairs(self) -> SplitFiles:
         """Find the images and masks, and which images have no mask and which masks no image.
@@ -136,14 +141,17 @@ class MaskFolders(NamedTuple):
         absent = [folder for folder in (self.image_dir, self.mask_dir) if not folder.is_dir()]
         if absent:
             raise FileNotFoundError(f"{', '.join(map(str, absent))} not found: expected {self.expected}")
-        masks = _by_name(self.mask_dir, self.mask_suffix)
-        images = _by_name(self.image_dir, self.image_suffix, besides=masks.values())
+        masks = _by_name(self.mask_dir, self.mask_suffix or MASK_SUFFIX)
+        if not self.mask_suffix and self.mask_dir != self.image_dir:
+            masks |= _by_name(self.mask_dir, "", known=masks)
+        images = _by_name(self.image_dir, self.image_suffix, besides=set(masks.values()))
         if not images:
             raise FileNotFoundError(f"{self.image_dir} holds no images called NAME{self.image_suffix or '.jpg'}")
+        suffix = self.mask_suffix or MASK_SUFFIX
         return SplitFiles(
             self.image_dir,
             tuple(ImageAndMask(path, masks[name]) for name, path in images.items() if name in masks),
-            without_mask=tuple(self.mask_dir / f"{name}{self.mask_suffix}" for name in images if name not in masks),
+            without_mask=tuple(self.mask_dir / f"{name}{suffix}" for name in images if name not in masks),
             without_image=tuple(path for name, path in masks.items() if name not in images),
         )
 
@@ -154,20 +162,43 @@ class MaskFolders(NamedTuple):
             FileNotFoundError: A folder is missing, there are no images, or images have no mask; the message names them.
             ValueError: Two images have the same name.
         """
-        return self.list_pairs()._replace(without_image=()).complete()
+        files = self.list_pairs()
+        if not files.pairs:
+            found = f", such as {files.without_image[0]}" if files.without_image else ""
+            raise FileNotFoundError(
+                f"no image has a mask: expected {self.expected}{found}; data.image_suffix and data.mask_suffix are the "
+                "ends of the names that images and masks do not share"
+            )
+        return files._replace(without_image=()).complete()
 
 
-def find_files(folder: Path, ids: Sequence[str], suffix: str) -> list[Path]:
-    """Return the file of each id.
+def find_files(folder: Path, ids: Sequence[str]) -> list[Path]:
+    """Return the mask of each id.
 
     Raises:
-        FileNotFoundError: The folder or some files are missing; the message counts and names them.
+        FileNotFoundError: The folder or some masks are missing; the message counts and names them.
     """
-    present = {path.name for path in folder.iterdir()}
-    missing = [name + suffix for name in ids if name + suffix not in present]
+    wanted = [folder / (name + MASK_SUFFIX) for name in ids]
+    present = _list_folders([folder / MASK_SUFFIX, *wanted])
+    found = _locate(wanted, MASK_SUFFIX, present)
+    missing = [path.name for path in found if path not in present]
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {len(ids)} files are missing in {folder}: {', '.join(missing)}")
-    return [folder / (name + suffix) for name in ids]
+    return found
+
+
+def _list_folders(paths: Sequence[Path]) -> set[Path]:
+    """Return all that lies beside the paths."""
+    # One look at a folder instead of one at every file: on network drives that is seconds against minutes.
+    return {path for folder in {path.parent for path in paths} for path in folder.iterdir()}
+
+
+def _locate(paths: Sequence[Path], suffix: str, present: set[Path]) -> list[Path]:
+    """Return the paths, and for those that are not there an image of the same name with another suffix, if any."""
+    others = {path.with_suffix(""): path for path in sorted(present) if path.suffix.lower() in IMAGE_SUFFIXES}
+    return [
+        path if path in present else others.get(path.with_name(path.name.removesuffix(suffix)), path) for path in paths
+    ]
 
 
 def _fill_in(masks: list[Path], sbd_dir: Path) -> list[Path]:
@@ -182,16 +213,31 @@ def _fill_in(masks: list[Path], sbd_dir: Path) -> list[Path]:
     ]
 
 
-def _by_name(folder: Path, suffix: str, besides: Iterable[Path] = ()) -> dict[str, Path]:
-    """Return the files by their paths in the folder without ``suffix``, sorted; those of ``besides`` are left out."""
-    left_out = set(besides)
+def _by_name(
+    folder: Path, suffix: str, *, known: Mapping[str, Path] = MappingProxyType({}), besides: Set[Path] = frozenset()
+) -> dict[str, Path]:
+    """Return the files by their paths in the folder without ``suffix``, which is any of an image if empty.
+
+    Args:
+        folder: Is searched with the folders below.
+        suffix: In any case.
+        known: Files by name; others of the same name are left out.
+        besides: Files that are left out.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        ends = path.name.endswith(suffix) if suffix else path.suffix.lower() in IMAGE_SUFFIXES
-        if not ends or path in left_out:
+    for path in _list_files(folder, suffix):
+        if not path.name.lower().endswith(suffix.lower()) or path in besides:
             continue
-        name = path.relative_to(folder).as_posix().removesuffix(suffix or path.suffix)
+        name = path.relative_to(folder).as_posix()[: -len(suffix or path.suffix)]
+        if name in known:
+            continue
         if name in found:
             raise ValueError(f"names must differ in more than their ending, got {found[name]} and {path}")
         found[name] = path
     return found
+
+
+def _list_files(folder: Path, suffix: str) -> list[Path]:
+    if suffix and Path(f"a{suffix}").suffix.lower() not in IMAGE_SUFFIXES:
+        return sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file() and not is_hidden(path.name))
+    return find_images(folder)

@@ -1,11 +1,12 @@
-"""Files of masks: PNGs of numbers or colors, and the MATLAB files of the Semantic Boundaries Dataset (SBD)."""
+"""Files of masks: images of numbers or colors, and the MATLAB files of the Semantic Boundaries Dataset (SBD)."""
 
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Shaped, UInt8
+from PIL import Image
 
+from mobilevision.images import DECODING_ERRORS
 from mobilevision.segmentation.class_table import ClassTable, Codes, pack_colors
 from mobilevision.segmentation.types import IGNORE_INDEX
 
@@ -17,14 +18,12 @@ except ModuleNotFoundError:
 MaskArray = UInt8[np.ndarray, "H W"]
 
 SBD_SUFFIX = ".mat"
-PLAIN_MODES = ("P", "L")
-"""Pillow's names of images whose pixels are numbers: with a palette, and in 8-bit gray."""
-DEEP_MODES = ("I;16", "I")
-"""Pillow's names of images whose pixels are numbers of 16 bits."""
+NUMBER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
+"""Pillow's names of images whose pixels are numbers."""
 
 
 def read_mask(path: Path, num_classes: int, *, table: ClassTable | None = None, ignored: bool = True) -> MaskArray:
-    """Read the classes of a PNG, or of a MATLAB file of SBD.
+    """Read the classes of an image, or of a MATLAB file of SBD.
 
     Args:
         path: The file.
@@ -40,14 +39,14 @@ def read_mask(path: Path, num_classes: int, *, table: ClassTable | None = None, 
     if path.suffix == SBD_SUFFIX:
         mask = read_sbd_mask(path)
     elif table is None:
-        mask = _read_numbers(path, PLAIN_MODES).astype(np.uint8, copy=False)
+        mask = _read_numbers(path)
     else:
         mask = _look_up(path, table)
     unknown = mask[(mask >= num_classes) & (mask != IGNORE_INDEX if ignored else True)]
     if unknown.size:
         allowed = f"classes 0 to {num_classes - 1}" + (f" and {IGNORE_INDEX}" if ignored else "")
         raise ValueError(f"{path} must hold {allowed}, got {unknown[0]} ({unknown.size} pixels)")
-    return mask
+    return mask.astype(np.uint8, copy=False)
 
 
 def read_sbd_mask(path: Path) -> MaskArray:
@@ -74,26 +73,34 @@ def read_sbd_mask(path: Path) -> MaskArray:
 
 
 def _look_up(path: Path, table: ClassTable) -> MaskArray:
-    codes = _read_colors(path) if table.colored else _read_numbers(path, PLAIN_MODES + DEEP_MODES).astype(np.uint32)
+    codes = _read_colors(path) if table.colored else _read_numbers(path).astype(np.uint32)
     try:
         return table.to_labels(codes)
     except ValueError as error:
         raise ValueError(f"{path} must hold what the table of classes lists, got {error}") from error
 
 
-def _read_numbers(path: Path, modes: tuple[str, ...]) -> np.ndarray:
+def _read_numbers(path: Path) -> Shaped[np.ndarray, "H W"]:
     mode, pixels = _decode(path)
-    if mode not in modes:
+    if mode in NUMBER_MODES:
+        # Negative numbers become large ones, which are no classes.
+        return pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint32)
+    numbers: Shaped[np.ndarray, "H W"] = pixels[..., 0] if pixels.ndim == 3 else pixels
+    # Gray that was stored as colors; the last of two or four channels is the alpha.
+    if pixels.ndim == 2 or (pixels[..., : 3 if len(mode) > 2 else 1] != numbers[..., None]).any():
         raise ValueError(
-            f"{path} must be a PNG with a palette or in 8-bit gray whose values are classes, got mode {mode}: replace "
+            f"{path} must be an image with a palette or in gray whose values are classes, got mode {mode}: replace "
             "each color by its class and save with PIL's Image.fromarray(classes.astype('uint8')), or train with a "
             "table name,r,g,b of the colors as data.class_table"
         )
-    return pixels
+    return numbers
 
 
 def _read_colors(path: Path) -> Codes:
-    return pack_colors(_decode(path, "RGB")[1])
+    mode, pixels = _decode(path, "RGB")
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{path} must hold colors, as the table of classes does, got numbers of mode {mode}")
+    return pack_colors(pixels)
 
 
 def _decode(path: Path, mode: str | None = None) -> tuple[str, np.ndarray]:
@@ -103,5 +110,5 @@ def _decode(path: Path, mode: str | None = None) -> tuple[str, np.ndarray]:
             return image.mode, np.array(image if mode is None else image.convert(mode))
     except FileNotFoundError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DECODING_ERRORS as error:
         raise ValueError(f"{path} does not decode as a mask") from error

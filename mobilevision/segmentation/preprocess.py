@@ -10,13 +10,12 @@ from torch import Tensor
 from mobilevision.images import to_tensor
 from mobilevision.segmentation.geometry import fit_size
 
-DEFAULT_INPUT_SIZE = 513
 PAD_PIXEL = 128
 """The mean pixel: next to 0 once normalized."""
 
 
 @dataclass(frozen=True)
-class EvalTransform:
+class FitTransform:
     """Fit of an image into a square, with the mean pixel below and to the right of it.
 
     Args:

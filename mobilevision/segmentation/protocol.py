@@ -9,9 +9,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mobilevision.head import Preprocess
 from mobilevision.images import to_tensor
 from mobilevision.segmentation.geometry import fill_size
-from mobilevision.segmentation.preprocess import EvalTransform
 from mobilevision.segmentation.types import EvalProtocol
 
 DESCRIPTIONS: Mapping[EvalProtocol, str] = {
@@ -26,13 +26,15 @@ class ProtocolTransform:
 
     Args:
         preprocess: The evaluation transform of the image.
+        input_size: Side of the square, in pixels.
         protocol: ``original``: the image is fitted into the square, the mask stays as it is. ``pad``: the same, but no
             image may be scaled down. ``centre_crop``: both are scaled until their short side fills the square, and the
             middle is cropped.
     """
 
-    def __init__(self, preprocess: EvalTransform, protocol: EvalProtocol = "original") -> None:
+    def __init__(self, preprocess: Preprocess, input_size: int, protocol: EvalProtocol = "original") -> None:
         self.preprocess = preprocess
+        self.input_size = input_size
         self.protocol: EvalProtocol = protocol
 
     def __call__(
@@ -43,7 +45,7 @@ class ProtocolTransform:
         Raises:
             ValueError: The image does not fit into the square and may not be scaled down.
         """
-        side = self.preprocess.input_size
+        side = self.input_size
         if self.protocol == "centre_crop":
             pixels = _crop_center(_fill(image, side, cv2.INTER_AREA, cv2.INTER_LINEAR), side)
             target = _crop_center(_fill(mask, side, cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT), side)

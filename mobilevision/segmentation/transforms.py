@@ -16,7 +16,7 @@ from mobilevision.segmentation.types import IGNORE_INDEX
 SCALE_STEP = 0.25
 
 
-class TrainTransform:
+class SegmentationAugment:
     """Random scale, padding, random square crop, mirrored half of the time.
 
     An image larger than the square is fitted into it first, so that objects are trained on at the size at which they

@@ -1,6 +1,6 @@
-"""Records that the segmentation room hands on.
+"""Tuples that pass between the files of the segmentation room.
 
-A mask gives every pixel's class, background included, or ``IGNORE_INDEX`` where no answer counts.
+A mask has the class of every pixel, background included, or ``IGNORE_INDEX`` where a pixel does not count.
 """
 
 from typing import Literal, NamedTuple
@@ -11,28 +11,20 @@ from torch import Tensor
 IGNORE_INDEX = 255
 
 EvalProtocol = Literal["original", "pad", "centre_crop"]
-"""What of a picture is measured; :mod:`mobilevision.segmentation.protocol` says it in words."""
+"""The pixels that are evaluated, described in :mod:`mobilevision.segmentation.protocol`."""
 
 
-class Fitted(NamedTuple):
-    """A picture in the network's square."""
-
-    image: UInt8[Tensor, "3 S S"]
-    content: tuple[int, int]
-    """Height and width of the part that is picture, from the upper left corner; the rest is padding."""
-
-
-class Sample(NamedTuple):
-    """One image of a set, transformed."""
+class SegmentationSample(NamedTuple):
+    """One image of a dataset, transformed."""
 
     image: UInt8[Tensor, "3 S S"]
     mask: UInt8[Tensor, "H W"]
     """At the size of ``image`` for training, at the size of the file for evaluation."""
     position: int
-    """Its place in the set, by which repeats of a distributed sampler are dropped."""
+    """Its place in the dataset, by which repeats of a distributed sampler are dropped."""
 
 
-class Batch(NamedTuple):
+class SegmentationBatch(NamedTuple):
     """Images and masks for training."""
 
     images: UInt8[Tensor, "B 3 S S"]

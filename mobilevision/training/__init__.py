@@ -1,1 +1,1 @@
-"""What the three tasks share in training."""
+"""Training: the base of all tasks and data modules."""

@@ -30,11 +30,12 @@ class GivenOptions(NamedTuple):
 
 
 class BuiltNetwork(NamedTuple):
-    """A network, and the outcome of loading weights into all of it or into its backbone."""
+    """A network, the outcome of loading weights into all of it or into its backbone, and the latter weights."""
 
     network: Network
     report: LoadReport | None = None
     backbone_report: LoadReport | None = None
+    backbone_weights: Weights | None = None
 
 
 def build_for_data(given: GivenOptions, networks: Networks, data: ImageDataModule | None) -> BuiltNetwork:
@@ -62,7 +63,7 @@ def build_for_data(given: GivenOptions, networks: Networks, data: ImageDataModul
         network = build_network(card, networks)
     if backbone_weights is not None:
         backbone_report = load_backbone(network, backbone_weights, str(given.backbone_weights))
-    return BuiltNetwork(network.train(), report, backbone_report)
+    return BuiltNetwork(network, report, backbone_report, backbone_weights)
 
 
 def _describe(

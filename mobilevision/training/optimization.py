@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from mobilevision.network import Network
 
@@ -203,3 +204,45 @@ def make_schedule(
 def start_later(factor: Callable[[int], float], steps: float) -> Callable[[int], float]:
     """Return the same schedule with 0 for the first ``steps`` steps."""
     return lambda step: 0.0 if step < steps else factor(step)
+
+
+def make_optimization(
+    config: OptimConfig,
+    modules: nn.Module,
+    backbone: nn.Module,
+    *,
+    rates: Mapping[nn.Module, float],
+    total_steps: int,
+    steps_per_epoch: int,
+    fused: bool,
+) -> tuple[Optimizer, LambdaLR]:
+    """Build an optimizer and its schedule, in which a frozen backbone starts when it is unfrozen.
+
+    Args:
+        config: The optimization.
+        modules: Everything that is trained.
+        backbone: Part of ``modules``.
+        rates: Factors on the learning rate of parts.
+        total_steps: Steps of the whole run.
+        steps_per_epoch: Steps of one epoch.
+        fused: See :func:`make_optimizer`.
+
+    Raises:
+        ValueError: ``rmsprop_tf`` is asked for, and timm is not installed.
+    """
+    groups = parameter_groups(modules, config.weight_decay, rates=rates)
+    optimizer = make_optimizer(
+        config.optimizer, groups, learning_rate=config.learning_rate, momentum=config.momentum, fused=fused
+    )
+    steps_per_epoch = max(1, steps_per_epoch)
+    factor = make_schedule(
+        config.schedule,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        warmup_steps=config.warmup_steps,
+        decay=config.decay,
+    )
+    later = start_later(factor, config.backbone_epochs * steps_per_epoch)
+    of_backbone = set(backbone.parameters())
+    factors = [later if group["params"][0] in of_backbone else factor for group in optimizer.param_groups]
+    return optimizer, LambdaLR(optimizer, factors)

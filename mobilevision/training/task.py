@@ -1,4 +1,4 @@
-"""What the tasks share: building the network when the data is known, training and validation steps, optimization."""
+"""The base of all tasks: a network built for the data, training and validation steps, optimization."""
 
 import math
 from abc import abstractmethod
@@ -17,15 +17,9 @@ from mobilevision.network import Network
 from mobilevision.training.building import GivenOptions, build_for_data
 from mobilevision.training.datamodule import ImageDataModule
 from mobilevision.training.evaluation import Report
-from mobilevision.training.optimization import (
-    OptimConfig,
-    make_optimizer,
-    make_schedule,
-    parameter_groups,
-    start_later,
-)
+from mobilevision.training.optimization import OptimConfig, make_optimization
 from mobilevision.weights.build import Networks
-from mobilevision.weights.card import WeightsCard
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.classes import remap_head_by_class_name
 from mobilevision.weights.file import NETWORK_PREFIX
 from mobilevision.weights.legacy import is_legacy, rename_tensors, upgrade_card
@@ -33,6 +27,9 @@ from mobilevision.weights.loading import LoadReport
 
 SOURCES = ("pretrained", "backbone_weights")
 """The hyper-parameters that name files to start from."""
+
+STATES = ("state_dict", "current_model_state")
+"""The tensors in a checkpoint; where weights are averaged the first are the average, and the second the model."""
 
 
 class Task(L.LightningModule):
@@ -43,7 +40,7 @@ class Task(L.LightningModule):
     files that its run started from.
 
     Args:
-        network: A network to train, instead of one built from options.
+        network: A network to train, instead of one built from options; it gets the mode of the task, training.
         given: Options and weights to build the network from.
         optim: The optimization.
 
@@ -76,6 +73,7 @@ class Task(L.LightningModule):
         self.load_reports: list[LoadReport] = []
         """The outcome of loading weights, known once the network is built."""
         self._untrained: LoadReport | None = None
+        self._backbone_weights: Weights | None = None
         self._given = given
         self.criteria = nn.ModuleDict()
         self.evaluators = nn.ModuleDict()
@@ -107,7 +105,8 @@ class Task(L.LightningModule):
         """
         data = self._attached_data()
         if "network" not in self._modules:
-            network, self._untrained, backbone_report = build_for_data(self._given, self.networks, data)
+            built = build_for_data(self._given, self.networks, data)
+            network, self._untrained, backbone_report, self._backbone_weights = built
             self.load_reports = [report for report in (backbone_report, self._untrained) if report is not None]
             self._take(network)
             self.hparams.update(self.describe_options(network))
@@ -147,7 +146,7 @@ class Task(L.LightningModule):
     def on_train_start(self) -> None:
         """Remember the run's seed, which the steps' seeds are made from, and freeze the parts that are frozen."""
         self._seed = torch.initial_seed()
-        self._untrained = None
+        self._untrained = self._backbone_weights = None
         # A run that is resumed in the middle of an epoch does not start that epoch.
         self.on_train_epoch_start()
 
@@ -262,29 +261,21 @@ class Task(L.LightningModule):
         Raises:
             ValueError: The run has no end, so that a schedule to its end cannot be made.
         """
-        optimizer = make_optimizer(
-            self.optim.optimizer,
-            parameter_groups(self.trained_modules(), self.optim.weight_decay, rates=self.part_rates()),
-            learning_rate=self.optim.learning_rate,
-            momentum=self.optim.momentum,
-            # Lightning clips no gradients for optimizers that could unscale them.
-            fused=self.device.type == "cpu" and not self.trainer.gradient_clip_val,
-        )
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
             raise ValueError("trainer.max_epochs or trainer.max_steps must be set, got -1 for both")
-        steps_per_epoch = self._steps_per_epoch()
-        factor = make_schedule(
-            self.optim.schedule,
+        # A run that is bounded in steps only has not made its loader by now.
+        self.trainer.fit_loop.setup_data()
+        optimizer, scheduler = make_optimization(
+            self.optim,
+            self.trained_modules(),
+            self.network.backbone,
+            rates=self.part_rates(),
             total_steps=int(total_steps),
-            steps_per_epoch=steps_per_epoch,
-            warmup_steps=self.optim.warmup_steps,
-            decay=self.optim.decay,
+            steps_per_epoch=math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches),
+            # Lightning clips no gradients for optimizers that could unscale them.
+            fused=self.device.type == "cpu" and not self.trainer.gradient_clip_val,
         )
-        later = start_later(factor, self.optim.backbone_epochs * steps_per_epoch)
-        backbone = set(self.network.backbone.parameters())
-        factors = [later if group["params"][0] in backbone else factor for group in optimizer.param_groups]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def trained_modules(self) -> nn.Module:
@@ -312,8 +303,9 @@ class Task(L.LightningModule):
             return
         legacy = is_legacy(checkpoint["card"])
         card = upgrade_card(checkpoint["card"]) if legacy else WeightsCard.from_metadata(checkpoint["card"])
-        if legacy:
-            checkpoint["state_dict"] = rename_tensors(checkpoint["state_dict"], card, NETWORK_PREFIX)
+        for key in STATES if legacy else ():
+            if key in checkpoint:
+                checkpoint[key] = rename_tensors(checkpoint[key], card, NETWORK_PREFIX)
         for name, head in self.network.named_heads.items():
             theirs = card.heads[name].class_names if name in card.heads else ()
             if theirs and head.class_names and theirs != head.class_names:
@@ -330,17 +322,12 @@ class Task(L.LightningModule):
 
     def _take(self, network: Network) -> None:
         # The property of this name reads it; add_module would ask the property first.
-        self._modules["network"] = network
+        self._modules["network"] = network.train(self.training)
         network.backbone.requires_grad_(self.optim.backbone_rate > 0)
 
     def _attached_data(self) -> ImageDataModule | None:
         data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         return data if isinstance(data, ImageDataModule) else None
-
-    def _steps_per_epoch(self) -> int:
-        # A run that is bounded in steps only has not made its loader by now.
-        self.trainer.fit_loop.setup_data()
-        return max(1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
 
     def _log_report(self, split: str) -> None:
         self.report = self.make_report()

@@ -38,7 +38,8 @@ class WeightsCard(NamedTuple):
     Attributes:
         backbone: What the backbone is built from.
         heads: By name; none for a backbone alone.
-        provenance: Free text by key: ``source``, ``sha256``, ``licence``, ``published``, ``measured``.
+        provenance: Free text by key: ``source``, ``sha256``, ``licence``, ``published``, ``measured``; ``unknown``, the
+            tensors of another program's file that are left out.
     """
 
     backbone: BackboneConfig = BackboneConfig()
@@ -59,6 +60,11 @@ class WeightsCard(NamedTuple):
         """The heads for a message: ``detection``, or ``classification, segmentation``."""
         named = [head.task if name == head.task else f"{name} ({head.task})" for name, head in self.heads.items()]
         return ", ".join(named) or "a backbone alone"
+
+    @property
+    def unknown(self) -> str:
+        """The tensors that were left out, for the end of a message; empty where there are none."""
+        return f"; unknown beside it: {self.provenance['unknown']}" if "unknown" in self.provenance else ""
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as safetensors stores it: text by key."""

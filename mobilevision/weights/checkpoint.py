@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -16,8 +16,16 @@ ZIP_MAGIC = b"PK"
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "model_state_dict", "net")
 """Keys under which programs put their tensors; a moving average of the weights goes before the weights."""
 
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""In front of the names of a network that was wrapped."""
+PLAIN_OBJECTS = (
+    "argparse.Namespace",
+    "types.SimpleNamespace",
+    *(f"pathlib.{kind}Path" for kind in ("", "Pure", "Posix", "PurePosix", "Windows", "PureWindows")),
+    *(f"pathlib._local.{kind}Path" for kind in ("Posix", "PurePosix", "Windows", "PureWindows")),
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+)
+"""What training scripts save beside their tensors: in its place stands an :class:`Ignored`, nothing of it is built."""
 
 DAMAGE = (
     ArithmeticError,
@@ -34,6 +42,19 @@ DAMAGE = (
     zipfile.BadZipFile,
 )
 """Raised while a damaged file is read: its bytes are instructions to a parser."""
+
+
+class Ignored:
+    """Stands for an object in a checkpoint that nobody reads."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Build one whatever the arguments are."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the state."""
 
 
 class Checkpoint(NamedTuple):
@@ -58,7 +79,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             # Of the forms of tensors that are refused below.
             warnings.simplefilter("ignore")
-            content: Any = _load(path)
+            with torch.serialization.safe_globals([(Ignored, name) for name in PLAIN_OBJECTS]):
+                content: Any = _load(path)
     except pickle.UnpicklingError as error:
         raise ValueError("it is refused: it holds more than tensors and plain values, or it is damaged") from error
     except DAMAGE as error:
@@ -70,7 +92,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"expected a description in it, found a {type(card).__name__}")
     tensors = _find_tensors(content)
     _check_size(tensors, path)
-    return Checkpoint(tensors if card is not None else _without_prefixes(tensors), card)
+    return Checkpoint(tensors, card)
 
 
 def _load(path: Path) -> Any:
@@ -93,9 +115,17 @@ def _find_tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
         if isinstance(inner, dict) and any(isinstance(value, Tensor | dict) for value in inner.values()):
             return _find_tensors(inner)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if not tensors:
+    if tensors:
+        return tensors
+    # Under a key of the script's own.
+    inner = [value for value in content.values() if isinstance(value, dict) and _holds_tensors(value)]
+    if len(inner) != 1:
         raise ValueError("it is a checkpoint of another program: there are no tensors by name in it")
-    return tensors
+    return _find_tensors(inner[0])
+
+
+def _holds_tensors(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def _check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -111,13 +141,6 @@ def _check_size(tensors: Mapping[str, Tensor], path: Path) -> None:
         total += tensor.numel() * tensor.element_size()
     if total > 2 * path.stat().st_size:
         raise ValueError(f"its tensors would take {total} bytes, far more than the file has")
-
-
-def _without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    renamed = dict(tensors)
-    for prefix in PREFIXES:
-        renamed = {name.removeprefix(prefix): tensor for name, tensor in renamed.items()}
-    return renamed
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from mobilevision.backbone.normalization import SYMMETRIC_MEAN, SYMMETRIC_STD
 from mobilevision.weights.card import Weights
 from mobilevision.weights.layout import (
     Names,
+    Tensors,
     TrainedOptions,
     add_head,
     background_option,
@@ -46,7 +47,7 @@ def is_huggingface(tensors: Mapping[str, Tensor]) -> bool:
     return any(f"{prefix}conv_stem.first_conv.convolution.weight" in tensors for prefix in (PREFIX, ""))
 
 
-def map_huggingface(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Weights:
+def map_huggingface(tensors: Tensors, config: Mapping[str, Any]) -> Weights:
     """Return the weights of a classifier, a segmenter or a backbone alone.
 
     Args:
@@ -60,32 +61,29 @@ def map_huggingface(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) ->
         if config.get(name, values[0]) not in values:
             raise ValueError(f"expected {name} {values[0]} in its config.json, found {config[name]}")
     prefix = PREFIX if f"{PREFIX}conv_stem.first_conv.convolution.weight" in tensors else ""
-    segmenter = f"{LOGITS}.weight" in tensors
     training = TrainedOptions(
         "tf_same" if config.get("tf_padding", True) else "symmetric",
         float(config.get("layer_norm_eps", 1e-3)),
         SYMMETRIC_MEAN,
         SYMMETRIC_STD,
     )
-    weights = read_backbone(tensors, _layout(prefix, last=not segmenter), training)
-    if segmenter:
+    weights = read_backbone(tensors, _layout(prefix), training)
+    if tensors.end_in(HEAD):
         return _add_segmenter(weights, tensors, config)
-    return _add_classifier(weights, tensors, config) if "classifier.weight" in tensors else weights
+    return _add_classifier(weights, tensors, config) if tensors.end_in("classifier") else weights
 
 
-def _layout(prefix: str, *, last: bool) -> dict[str, Names]:
+def _layout(prefix: str) -> dict[str, Names]:
     def names(source: str) -> Names:
         return _names(f"{prefix}{source}")
 
-    layout = {"backbone.stem": names("conv_stem.first_conv")}
+    layout = {"backbone.stem": names("conv_stem.first_conv"), "backbone.last": names("conv_1x1")}
     for place in places():
         # The first block is a part of the stem here.
         source = f"layer.{place.number - 1}" if place.number else "conv_stem"
         for part, theirs in PARTS.items():
             if place.number or part != "expand":
                 layout[f"{place.name}.{part}"] = names(f"{source}.{theirs}")
-    if last:
-        layout["backbone.last"] = names("conv_1x1")
     return layout
 
 

@@ -23,12 +23,43 @@ IMAGENET_WITH_BACKGROUND = 1001
 
 
 class TrainedOptions(NamedTuple):
-    """What a network was trained with and its tensors do not show; the defaults are those of PyTorch programs."""
+    """Options that a network was trained with and its tensors do not show; the defaults are PyTorch programs'."""
 
     padding: Padding = "symmetric"
     norm_eps: float = 1e-5
     mean: Sequence[float] = IMAGENET_MEAN
     std: Sequence[float] = IMAGENET_STD
+
+
+class Tensors(Mapping[str, Tensor]):
+    """Tensors by another program's names, which remember which of them were read."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._tensors[name]
+        self._read.add(name)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    @property
+    def unread(self) -> list[str]:
+        """The names of those that were not read; a single number is a counter of the program, and none of them."""
+        return [name for name, tensor in self._tensors.items() if name not in self._read and tensor.ndim]
+
+    def end_in(self, head: str) -> bool:
+        """Return whether there are tensors that were not read, and all of them are of ``head``."""
+        return bool(self.unread) and all(name.startswith(f"{head}.") for name in self.unread)
 
 
 class Place(NamedTuple):
@@ -67,13 +98,15 @@ def read_backbone(
 
     Args:
         tensors: By the source's names.
-        layout: The source's names of each ``ConvNorm``, by its name in a network.
+        layout: The source's names of each ``ConvNorm``, by its name in a network. The last one may be missing.
         training: What the tensors do not show.
 
     Raises:
         ValueError: A tensor is missing, cannot be read, or has channels that no width has.
     """
     read = normalization_tensors(training.mean, training.std)
+    if f"{layout['backbone.last'].conv}.weight" not in tensors:
+        layout = {ours: names for ours, names in layout.items() if ours != "backbone.last"}
     for ours, names in layout.items():
         read |= read_conv_norm(tensors, ours, names)
     blocks = Counter(name.split(".")[2] for name in layout if name.endswith(".project"))
@@ -137,8 +170,8 @@ def read_linear(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {"linear.weight": weight, "linear.bias": bias}
 
 
-def add_classifier(weights: Weights, tensors: Mapping[str, Tensor], name: str, **config: Any) -> Weights:
-    """Return a backbone's weights with a classification head.
+def add_classifier(weights: Weights, tensors: Tensors, name: str, **config: Any) -> Weights:
+    """Return a backbone's weights with a classification head, if there is nothing but it beside the backbone.
 
     Args:
         weights: Of the backbone.
@@ -147,8 +180,12 @@ def add_classifier(weights: Weights, tensors: Mapping[str, Tensor], name: str, *
         config: Fields of the head's config beside ``num_classes``.
 
     Raises:
-        ValueError: The linear layer is missing or cannot be read.
+        ValueError: The linear layer cannot be read, or only a part of it is there.
     """
+    if not tensors.end_in(name) or {f"{name}.weight", f"{name}.bias"}.isdisjoint(tensors.unread):
+        return weights
+    if "backbone.last.conv.weight" not in weights.tensors:
+        raise ValueError(f"it has no last convolution before {name}")
     linear = read_linear(tensors, name)
     return add_head(weights, "classification", linear, {"num_classes": len(linear["linear.bias"]), **config})
 

@@ -52,8 +52,9 @@ def upgrade_card(metadata: Mapping[str, str]) -> WeightsCard:
         if model not in TASKS:
             raise ValueError(f"model in its description must be one of {', '.join(TASKS)}, got {model!r}")
         heads = {TASKS[model]: {**options, "class_names": names}}
-    if not isinstance(heads, dict) or not set(heads) <= set(TASKS.values()):
-        raise ValueError(f"heads in its description must be among {', '.join(TASKS.values())}, got {heads}")
+    known = isinstance(heads, dict) and heads and set(heads) <= set(TASKS.values())
+    if not known or not all(isinstance(given, dict) for given in heads.values()):
+        raise ValueError(f"heads in its description must be options by {', '.join(TASKS.values())}, got {heads}")
     backbone: dict[str, Any] = {}
     cards = {}
     for task, given in heads.items():

@@ -11,7 +11,7 @@ from mobilevision.head import Head
 from mobilevision.network import Network
 from mobilevision.options import trained_options
 from mobilevision.weights.build import Networks, build_network
-from mobilevision.weights.card import HeadCard, Weights, WeightsCard
+from mobilevision.weights.card import Weights, WeightsCard
 from mobilevision.weights.classes import Match, adapt_rows, match_classes
 
 BACKBONE_PREFIXES = ("backbone.", "normalization.")
@@ -91,32 +91,24 @@ def load_weights(network: Network, weights: Weights, source: str | Path, *, stri
     heads = network.named_heads
     pairs = match_heads(heads, weights.card)
     if not pairs or (strict and len(pairs) < len(heads)):
-        advice = "" if weights.card.heads else ": use backbone_weights"
+        advice = "" if weights.card.heads else f": use backbone_weights{weights.card.unknown}"
         raise ValueError(f"{source} holds {weights.card.tasks}, this network {WeightsCard.of(network).tasks}{advice}")
     _check_trained(network.backbone.config, weights.card.backbone, source)
+    matches = {name: match_classes(heads[name], weights.card.heads[theirs]) for name, theirs in pairs.items()}
+    for name, theirs in pairs.items():
+        count = weights.card.heads[theirs].config["num_classes"]
+        if strict and len(matches[name].places) < heads[name].num_classes:
+            raise ValueError(f"{source} has {count} classes, this network {heads[name].num_classes}")
+        _check_trained(heads[name].config, weights.card.heads[theirs].config, source)
     expected = network.state_dict()
-    tensors = {name: weights.tensors[name] for name in expected if name in weights.tensors and _is_backbone(name)}
-    tensors |= {name: tensor for name, tensor in expected.items() if name.startswith(OPTIONAL_PREFIX)} | tensors
-    reports = {}
-    for name, their_name in pairs.items():
-        theirs = weights.card.heads[their_name]
-        match = match_classes(heads[name], theirs)
-        if strict and len(match.places) < heads[name].num_classes:
-            raise ValueError(
-                f"{source} has {theirs.config.get('num_classes')} classes, this network {heads[name].num_classes}"
-            )
-        _check_trained(heads[name].config, theirs.config, source)
-        tensors |= _head_tensors(heads[name], name, match, _renamed(weights.tensors, their_name, name), theirs)
-        reports[name] = _report_classes(heads[name], match, theirs)
-    kept = {name: tensor for name, tensor in expected.items() if name.startswith(_prefixes(set(heads) - set(pairs)))}
-    _load_state(network, kept | tensors, source)
-    _name_classes(heads, pairs, weights.card)
-    unmatched = {
-        "missing": [name for name in heads if name not in pairs],
-        "unexpected": [name for name in weights.card.heads if name not in pairs.values()],
-    }
-    num_new = len(kept) + sum(len(heads[name].class_rows().tensors) for name in pairs if reports[name]["all_new"])
-    return _summarize(str(source), len(expected) - num_new, len(expected), reports, unmatched)
+    state = _backbone_tensors(expected, weights.tensors)
+    new = [name for name in heads if name not in pairs]
+    state |= {name: tensor for name, tensor in expected.items() if name.startswith(tuple(map(_prefix, new)))}
+    for name, theirs in pairs.items():
+        state |= _head_tensors(heads[name], name, matches[name], weights, theirs)
+    _load_state(network, state, source)
+    _name_classes(heads, matches, pairs, weights.card)
+    return _report(source, network, weights.card, pairs, matches)
 
 
 def load_backbone(network: Network, weights: Weights, source: str | Path) -> LoadReport:
@@ -129,19 +121,17 @@ def load_backbone(network: Network, weights: Weights, source: str | Path) -> Loa
     """
     _check_trained(network.backbone.config, weights.card.backbone, source)
     expected = network.state_dict()
-    theirs = {name: tensor for name, tensor in weights.tensors.items() if _is_backbone(name)}
-    ours = {name: tensor for name, tensor in expected.items() if _is_backbone(name)}
-    kept = {name: tensor for name, tensor in ours.items() if name.startswith(OPTIONAL_PREFIX) and name not in theirs}
-    loaded = {name: tensor for name, tensor in theirs.items() if name in ours or not name.startswith(OPTIONAL_PREFIX)}
-    beside = {name: tensor for name, tensor in expected.items() if not _is_backbone(name)}
-    _load_state(network, beside | kept | loaded, source)
-    num_missing, num_unexpected = len(expected) - len(loaded), len(weights.tensors) - len(loaded)
+    state = _backbone_tensors(expected, weights.tensors)
+    loaded = len(state.keys() & weights.tensors.keys())
+    _load_state(network, {name: tensor for name, tensor in expected.items() if not _is_backbone(name)} | state, source)
+    missing, unexpected = len(expected) - loaded, len(weights.tensors) - loaded
+    unknown = weights.card.provenance.get("unknown", "")
     return LoadReport(
         str(source),
-        len(loaded),
+        loaded,
         len(expected),
-        missing=f"{num_missing} tensors beside the backbone" if num_missing else "",
-        unexpected=f"{num_unexpected} tensors of {weights.card.tasks}" if num_unexpected else "",
+        missing=f"{missing} tensors beside the backbone" if missing else "",
+        unexpected=f"{unexpected} tensors of {weights.card.tasks}" if unexpected else unknown,
     )
 
 
@@ -173,64 +163,69 @@ def _is_backbone(name: str) -> bool:
     return name.startswith(BACKBONE_PREFIXES)
 
 
-def _prefixes(heads: set[str]) -> tuple[str, ...]:
-    return tuple(f"heads.{name}." for name in heads)
+def _prefix(head: str) -> str:
+    return f"heads.{head}."
 
 
-def _renamed(tensors: Mapping[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """Return the tensors of their head under the names of ours."""
-    prefix = f"heads.{theirs}."
-    return {
-        f"heads.{ours}.{name.removeprefix(prefix)}": tensor
+def _backbone_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the backbone of weights, without a last convolution that is not expected, or with the network's own."""
+    theirs = {
+        name: tensor
         for name, tensor in tensors.items()
-        if name.startswith(prefix)
+        if _is_backbone(name) and (name in expected or not name.startswith(OPTIONAL_PREFIX))
     }
+    return {name: tensor for name, tensor in expected.items() if name.startswith(OPTIONAL_PREFIX)} | theirs
 
 
-def _head_tensors(
-    head: Head, name: str, match: Match, tensors: dict[str, Tensor], theirs: HeadCard
-) -> dict[str, Tensor]:
+def _head_tensors(head: Head, name: str, match: Match, weights: Weights, theirs: str) -> dict[str, Tensor]:
     """Return the tensors of a head with the rows of its classes in their places."""
-    count = int(theirs.config["num_classes"])
-    if count == head.num_classes and not match.how:
-        return tensors
-    own = head.state_dict()
-    adapted = {
-        f"heads.{name}.{row}": adapt_rows(
-            own[row], tensors.get(f"heads.{name}.{row}"), match, (head.num_classes, count), head.class_rows().num_hidden
-        )
-        for row in head.class_rows().tensors
-    }
-    return tensors | {row: tensor for row, tensor in adapted.items() if tensor is not None}
+    count, prefix = int(weights.card.heads[theirs].config["num_classes"]), _prefix(theirs)
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in weights.tensors.items() if key.startswith(prefix)}
+    if count != head.num_classes or match.how:
+        own, layout = head.state_dict(), head.class_rows()
+        for row in layout.tensors:
+            adapted = adapt_rows(own[row], tensors.get(row), match, (head.num_classes, count), layout.num_hidden)
+            if adapted is not None:
+                tensors[row] = adapted
+    return {f"{_prefix(name)}{key}": tensor for key, tensor in tensors.items()}
 
 
-def _report_classes(head: Head, match: Match, theirs: HeadCard) -> dict[str, str]:
-    num_classes, count, matched = head.num_classes, int(theirs.config["num_classes"]), len(match.places)
-    return {
-        "adapted": f"{matched} classes of {count} {match.how}" if matched and match.how else "",
-        "missing": f"{num_classes - matched} classes of {num_classes}" if matched < num_classes else "",
-        "unexpected": f"{count - matched} classes of {count}" if matched < count else "",
-        "all_new": "" if matched else "all",
-    }
+def _name_classes(
+    heads: Mapping[str, Head], matches: Mapping[str, Match], pairs: Mapping[str, str], card: WeightsCard
+) -> None:
+    for name, match in matches.items():
+        theirs, head = card.heads[pairs[name]], heads[name]
+        named = len(theirs.class_names) == theirs.config["num_classes"] and len(match.places) == head.num_classes
+        # The names of the data stay: the weights may spell them differently.
+        if named and not head.class_names:
+            head.class_names = tuple(theirs.class_names[match.places[label]] for label in range(head.num_classes))
 
 
-def _summarize(
-    source: str, loaded: int, total: int, reports: Mapping[str, Mapping[str, str]], unmatched: Mapping[str, list[str]]
+def _report(
+    source: str | Path,
+    network: Network,
+    card: WeightsCard,
+    pairs: Mapping[str, str],
+    matches: Mapping[str, Match],
 ) -> LoadReport:
-    def join(part: str) -> str:
-        several = len(reports) + len(unmatched["missing"]) > 1
-        said = [f"{each[part]} of {name}" if several else each[part] for name, each in reports.items() if each[part]]
-        return ", ".join([*said, *(f"the head {name}" for name in unmatched.get(part, ()))])
-
-    return LoadReport(source, loaded, total, join("adapted"), join("missing"), join("unexpected"))
-
-
-def _name_classes(heads: Mapping[str, Head], pairs: Mapping[str, str], card: WeightsCard) -> None:
-    for name, their_name in pairs.items():
-        theirs, head = card.heads[their_name], heads[name]
-        places = match_classes(head, theirs).places
-        if len(theirs.class_names) == theirs.config["num_classes"] and len(places) == head.num_classes:
-            head.class_names = tuple(theirs.class_names[places[label]] for label in range(head.num_classes))
+    heads, expected = network.named_heads, network.state_dict()
+    new, left = [name for name in heads if name not in pairs], set(card.heads) - set(pairs.values())
+    parts: dict[str, list[str]] = {"adapted": [], "missing": [], "unexpected": []}
+    for name, match in matches.items():
+        count, theirs, matched = heads[name].num_classes, card.heads[pairs[name]].config["num_classes"], match.places
+        of_head = f" of {name}" if len(heads) > 1 else ""
+        if matched and match.how:
+            parts["adapted"].append(f"{len(matched)} classes of {theirs} {match.how}{of_head}")
+        if len(matched) < count:
+            parts["missing"].append(f"{count - len(matched)} classes of {count}{of_head}")
+        if len(matched) < theirs:
+            parts["unexpected"].append(f"{theirs - len(matched)} classes of {theirs}{of_head}")
+    parts["missing"] += [f"the head {name}" for name in new]
+    parts["unexpected"] += [f"the head {name}" for name in card.heads if name in left]
+    num_new = sum(key.startswith(tuple(map(_prefix, new))) for key in expected) if new else 0
+    num_new += sum(len(heads[name].class_rows().tensors) for name, match in matches.items() if not match.places)
+    texts = {part: ", ".join(said) for part, said in parts.items()}
+    return LoadReport(str(source), len(expected) - num_new, len(expected), **texts)
 
 
 def _check_trained(ours: object, theirs: object, source: str | Path) -> None:

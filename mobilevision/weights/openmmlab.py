@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mobilevision.weights.card import Weights
-from mobilevision.weights.layout import Names, TrainedOptions, add_classifier, places, read_backbone
+from mobilevision.weights.layout import Names, Tensors, TrainedOptions, add_classifier, places, read_backbone
 
 PREFIX = "backbone."
 CLASSIFIER = "head.fc"
@@ -22,7 +22,7 @@ def is_openmmlab(tensors: Mapping[str, Tensor]) -> bool:
     return _find_prefix(tensors) is not None
 
 
-def map_openmmlab(tensors: Mapping[str, Tensor]) -> Weights:
+def map_openmmlab(tensors: Tensors) -> Weights:
     """Return the weights of a classifier; of a detector or segmenter, those of the backbone alone.
 
     Raises:
@@ -31,7 +31,7 @@ def map_openmmlab(tensors: Mapping[str, Tensor]) -> Weights:
     is_ssd = any(name.startswith(SSD_NECK) for name in tensors)
     training = TrainedOptions(norm_eps=SSD_EPS) if is_ssd else TrainedOptions()
     weights = read_backbone(tensors, _layout(tensors, _find_prefix(tensors) or ""), training)
-    return add_classifier(weights, tensors, CLASSIFIER) if f"{CLASSIFIER}.weight" in tensors else weights
+    return add_classifier(weights, tensors, CLASSIFIER)
 
 
 def _find_prefix(tensors: Mapping[str, Tensor]) -> str | None:
@@ -47,12 +47,10 @@ def _layout(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Names]:
         return Names(f"{prefix}{source}.conv", f"{prefix}{source}.bn")
 
     numbered = f"{prefix}layer1.0.conv.0.conv.weight" in tensors
-    layout = {"backbone.stem": names("conv1")}
+    layout = {"backbone.stem": names("conv1"), "backbone.last": names("conv2")}
     for place in places():
         parts = list(PARTS) if place.stage > 1 else list(PARTS)[1:]
         for position, part in enumerate(parts):
             source = f"conv.{position}" if numbered else PARTS[part]
             layout[f"{place.name}.{part}"] = names(f"layer{place.stage}.{place.block}.{source}")
-    if f"{prefix}conv2.conv.weight" in tensors:
-        layout["backbone.last"] = names("conv2")
     return layout

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mobilevision.weights.card import Weights
-from mobilevision.weights.layout import Names, TrainedOptions, add_classifier, places, read_backbone
+from mobilevision.weights.layout import Names, Tensors, TrainedOptions, add_classifier, places, read_backbone
 
 FIRST_BLOCK = (("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2"))
 BLOCK = (("expand", "conv_pw", "bn1"), ("depthwise", "conv_dw", "bn2"), ("project", "conv_pwl", "bn3"))
@@ -19,8 +19,8 @@ def is_timm(tensors: Mapping[str, Tensor]) -> bool:
     return {"conv_stem.weight", "blocks.0.0.conv_dw.weight"} <= tensors.keys()
 
 
-def map_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Weights:
-    """Return the weights of a classifier of any width, depth and number of classes.
+def map_timm(tensors: Tensors, config: Mapping[str, Any] | None = None) -> Weights:
+    """Return the weights of a classifier of any width, depth and number of classes, or of its backbone alone.
 
     Args:
         tensors: By timm's names.

@@ -7,7 +7,15 @@ from torch import Tensor
 
 from mobilevision.backbone.mobilenet_v2 import BackboneConfig
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.layout import NORM_TENSORS, Names, TrainedOptions, add_classifier, places, read_backbone
+from mobilevision.weights.layout import (
+    NORM_TENSORS,
+    Names,
+    Tensors,
+    TrainedOptions,
+    add_classifier,
+    places,
+    read_backbone,
+)
 from mobilevision.weights.width import count_channels
 
 CLASSIFIER = "classifier.1"
@@ -35,8 +43,8 @@ def is_torchvision(tensors: Mapping[str, Tensor]) -> bool:
     return {"features.0.0.weight", "features.1.conv.0.0.weight"} <= tensors.keys()
 
 
-def map_torchvision(tensors: Mapping[str, Tensor]) -> Weights:
-    """Return the weights of a classifier of any width and number of classes.
+def map_torchvision(tensors: Tensors) -> Weights:
+    """Return the weights of a classifier of any width and number of classes, or of its backbone alone.
 
     Raises:
         ValueError: A tensor is missing or has another form.

@@ -18,7 +18,7 @@ from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.classification.evaluator import ClassificationEvaluator
 from mobilevision.classification.head import mobilenet_v2
 from mobilevision.classification.task import ClassificationTask
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 
 PRESET = "classification/mobilenet_v2_imagenet_modern.yaml"
 SIZE = 224
@@ -43,10 +43,10 @@ def write_images(root: Path, count: int, *, num_classes: int = 4) -> None:
         cv2.imwrite(str(folder / f"{index}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 
-def make_batch(batch_size: int) -> Batch:
+def make_batch(batch_size: int) -> ClassificationBatch:
     """Draw pixels, the channels last in memory as the loader has them, and labels."""
     images = torch.randint(0, 256, (batch_size, SIZE, SIZE, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    return Batch(images, torch.randint(0, NUM_CLASSES, (batch_size,)), torch.arange(batch_size))
+    return ClassificationBatch(images, torch.randint(0, NUM_CLASSES, (batch_size,)), torch.arange(batch_size))
 
 
 def our_mixed_step(batch_size: int) -> Callable[[], float]:
@@ -113,7 +113,7 @@ def our_confusion(num_images: int) -> Callable[[], float]:
     no_images, positions = torch.empty(0), torch.arange(num_images)
     names = [f"class {label}" for label in range(NUM_CLASSES)]
     columns = (each.split(EVALUATED) for each in (logits, labels, positions))
-    batches = [(outputs, Batch(no_images, *others)) for outputs, *others in zip(*columns, strict=True)]
+    batches = [(outputs, ClassificationBatch(no_images, *others)) for outputs, *others in zip(*columns, strict=True)]
 
     def step() -> float:
         evaluator = ClassificationEvaluator(NUM_CLASSES, names)

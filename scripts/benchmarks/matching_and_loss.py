@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from mobilevision.detection.anchors import make_anchors
 from mobilevision.detection.boxes import cxcywh_to_xyxy
 from mobilevision.detection.criterion import DetectionCriterion
-from mobilevision.detection.types import Batch, DetectorOutput
+from mobilevision.detection.types import DetectionBatch, DetectorOutput
 
 ANCHORS = make_anchors([(side, side) for side in (20, 10, 5, 3, 2, 1)], 320)
 
@@ -30,7 +30,7 @@ def ours(batch_size: int, objects: int, num_classes: int) -> Callable[[], float]
     """Prepare the loss with softmax, which is the peer's."""
     outputs, boxes, labels = make_inputs(batch_size, objects, num_classes)
     images, sizes = torch.empty(batch_size, 3, 0, 0), torch.full((batch_size, 2), 320)
-    batch = Batch(images, boxes, labels, sizes, torch.arange(batch_size), truths=())
+    batch = DetectionBatch(images, boxes, labels, sizes, torch.arange(batch_size), truths=())
     criterion = DetectionCriterion(ANCHORS, score_function="softmax")
 
     def step() -> float:

@@ -11,7 +11,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation.deeplabv3 import ASPP, DeepLabV3
 
 from mobilevision.segmentation.task import SegmentationTask
-from mobilevision.segmentation.types import IGNORE_INDEX, Batch
+from mobilevision.segmentation.types import IGNORE_INDEX, SegmentationBatch
 
 PRESET = "segmentation/deeplabv3_mobilenet_v2_voc_paper.yaml"
 NUM_CLASSES = 21
@@ -37,7 +37,7 @@ def ours_fp32(batch_size: int, crop: int) -> Callable[[], float]:
 
 
 def _ours(batch_size: int, crop: int, *, mixed: bool) -> Callable[[], float]:
-    batch = Batch(*make_batch(batch_size, crop), torch.arange(batch_size))
+    batch = SegmentationBatch(*make_batch(batch_size, crop), torch.arange(batch_size))
     return prepare_step(PRESET, SegmentationTask, batch, mixed=mixed, input_size=crop)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mobilevision.detection.head import ssdlite_mobilenet_v2
 from mobilevision.detection.task import DetectionTask
-from mobilevision.detection.types import Batch
+from mobilevision.detection.types import DetectionBatch
 
 PRESET = "detection/ssdlite_mobilenet_v2_finetune.yaml"
 OBJECTS = 5
@@ -38,7 +38,7 @@ def _ours(batch_size: int, input_size: int, num_classes: int, *, mixed: bool) ->
     images, boxes, labels = make_batch(batch_size, input_size, num_classes)
     images = images.contiguous(memory_format=torch.channels_last)
     sizes, positions = torch.full((batch_size, 2), input_size), torch.arange(batch_size)
-    batch = Batch(images, boxes, labels, sizes, positions, truths=())
+    batch = DetectionBatch(images, boxes, labels, sizes, positions, truths=())
     return prepare_step(PRESET, DetectionTask, batch, mixed=mixed, input_size=input_size, num_classes=num_classes)
 
 

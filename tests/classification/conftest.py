@@ -18,3 +18,16 @@ def write_image() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def gradient() -> Callable[[int, int], np.ndarray]:
+    """Draw an image whose red is its row and whose green is its column."""
+
+    def draw(height: int, width: int) -> np.ndarray:
+        image = np.zeros((height, width, 3), np.uint8)
+        image[..., 0] = np.linspace(0, 255, height)[:, None].round()
+        image[..., 1] = np.linspace(0, 255, width)[None].round()
+        return image
+
+    return draw

@@ -1,13 +1,10 @@
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mobilevision.classification.datamodule import ImageNetDataModule, collate
-from mobilevision.classification.preprocess import EvalTransform
-from mobilevision.classification.types import Sample
-from mobilevision.training.loader import SampleKey
+from mobilevision.classification.types import ClassificationSample
 
 
 @pytest.fixture
@@ -54,28 +51,11 @@ def test_testing_measures_the_test_split_and_needs_no_other(root):
     assert make(root, "test").class_names == ("cat",)
 
 
-def test_without_a_test_split_the_error_names_its_place(root):
-    remove(root / "test")
-    with pytest.raises(FileNotFoundError, match=rf"no test split: expected {re.escape(str(root))}/test/CLASS/IMAGE"):
-        make(root, "test")
-    make(root, "fit")
-
-
 def test_training_images_are_also_had_as_in_evaluation_in_order_and_complete(root):
     datamodule = make(root, brightness=1.0)
     batches = list(datamodule.feature_dataloader())
     assert torch.cat([batch.images[:, 0, 0, 0] for batch in batches]).tolist() == [0, 1, 2, 3]
-    assert datamodule.train_set.augment is datamodule.train_transform
-
-
-@pytest.mark.parametrize(("given", "size"), [(None, 24), (16, 16)])
-def test_a_head_decides_the_evaluation_transform_and_the_size_unless_the_data_does(root, given, size):
-    datamodule = make(root, input_size=given)
-    assert datamodule.datasets["val"][0].image.shape[1:] == (given or 224,) * 2
-    datamodule.attach(SimpleNamespace(input_size=24, preprocess=EvalTransform(24, crop="central", share=0.5)))
-    assert datamodule.preprocess == EvalTransform(size, crop="central", share=0.5)
-    assert datamodule.datasets["val"][0].image.shape == (3, size, size)
-    assert datamodule.train_set[0].image.shape == datamodule.train_set[SampleKey(0, 0)].image.shape == (3, size, size)
+    assert datamodule.train_set.augment is datamodule.augment
 
 
 def test_a_validation_set_with_some_classes_has_the_training_sets_labels(root):
@@ -88,7 +68,8 @@ def test_a_validation_set_with_some_classes_has_the_training_sets_labels(root):
 
 def test_the_list_of_classes_decides_the_order(root):
     (root / "LOC_synset_mapping.txt").write_text("dog dog, Canis\nfox fox\ncat cat, Felis\n")
-    datamodule = make(root)
+    with pytest.warns(UserWarning, match=r"1 classes have no folder in .*train and are not learned: fox"):
+        datamodule = make(root)
     assert datamodule.class_names == ("dog", "fox", "cat")
     (batch,) = datamodule.val_dataloader()
     assert batch.labels.tolist() == [0]
@@ -155,7 +136,18 @@ def test_an_augmentation_out_of_range_is_refused_before_anything_is_read():
 
 
 def test_a_batch_stays_channels_last():
-    samples = [Sample(torch.zeros(4, 4, 3, dtype=torch.uint8).permute(2, 0, 1), 5, 6)]
+    samples = [ClassificationSample(torch.zeros(4, 4, 3, dtype=torch.uint8).permute(2, 0, 1), 5, 6)]
     batch = collate(samples)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.images.shape, batch.labels.tolist(), batch.positions.tolist()) == ((1, 3, 4, 4), [5], [6])
+
+
+def test_images_and_classes_that_take_no_part_are_counted(root, write_image):
+    write_image(root / "train/loose.png", 9)
+    with pytest.warns(UserWarning, match=r"1 images in .*train are in no class folder and left out: loose\.png"):
+        assert len(make(root).train_set) == 4
+    (root / "train/loose.png").rename(root / "train/cat/._1.png")
+    (root / "train/dog/Thumbs.db").touch()
+    with pytest.warns(UserWarning, match=r"2 files in .*train are left out, they are no images: 2 hidden"):
+        assert len(make(root).train_set) == 4
+    make(root, "validate")

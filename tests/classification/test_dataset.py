@@ -6,13 +6,12 @@ import torch
 from mobilevision.classification.dataset import (
     ClassificationDataset,
     ClassList,
-    LabeledImage,
+    LabeledFile,
     find_labeled_images,
     list_class_folders,
     read_synset_list,
 )
-from mobilevision.classification.preprocess import EvalTransform
-from mobilevision.training.loader import SampleKey
+from mobilevision.classification.preprocess import CropTransform
 
 
 @pytest.fixture
@@ -66,9 +65,9 @@ def test_images_have_the_label_of_the_whole_list(tmp_path, write_image):
         write_image(tmp_path / name)
     (tmp_path / "c/notes.txt").touch()
     assert find_labeled_images(tmp_path, ClassList(("c", "b", "a"), ("C", "B", "A"))) == [
-        LabeledImage(tmp_path / "c/1.JPEG", 0),
-        LabeledImage(tmp_path / "c/2.png", 0),
-        LabeledImage(tmp_path / "a/x.jpg", 2),
+        LabeledFile(tmp_path / "c/1.JPEG", 0),
+        LabeledFile(tmp_path / "c/2.png", 0),
+        LabeledFile(tmp_path / "a/x.jpg", 2),
     ]
 
 
@@ -86,10 +85,8 @@ def test_images_without_class_folders_are_refused(tmp_path, write_image):
 
 def test_a_sample_is_its_image_its_label_and_its_position(tmp_path, write_image):
     names = ("a", "ä", "a longer name")
-    images = [
-        LabeledImage(write_image(tmp_path / f"{name}.png", value), 10 * value) for value, name in enumerate(names)
-    ]
-    dataset = ClassificationDataset(images, EvalTransform(4))
+    images = [LabeledFile(write_image(tmp_path / f"{name}.png", value), 10 * value) for value, name in enumerate(names)]
+    dataset = ClassificationDataset(images, CropTransform(4))
     assert len(dataset) == 3
     for position, sample in enumerate(dataset):
         assert (sample.label, sample.position) == (10 * position, position)
@@ -99,24 +96,7 @@ def test_a_sample_is_its_image_its_label_and_its_position(tmp_path, write_image)
         dataset[3]
 
 
-def test_only_the_keys_of_training_samples_are_augmented_each_with_its_own_seed(tmp_path, write_image):
-    seeds = []
-
-    def augment(image, seed):
-        seeds.append(seed)
-        return torch.ones(3, 1, 1, dtype=torch.uint8)
-
-    images = [LabeledImage(write_image(tmp_path / "0.png"), 0)] * 2
-    for seed, key in [(0, (0, 0)), (0, (0, 0)), (1, (0, 0)), (0, (1, 0)), (0, (0, 1))]:
-        dataset = ClassificationDataset(images, EvalTransform(1), augment, seed)
-        assert dataset[SampleKey(*key)].image.unique().tolist() == [1]
-    assert dataset[1].image.unique().tolist() == [0]
-    assert ClassificationDataset(images, EvalTransform(1))[SampleKey(3, 1)].image.unique().tolist() == [0]
-    assert seeds[0] == seeds[1]
-    assert (len(seeds), len(set(seeds))) == (5, 4)
-
-
 def test_an_image_that_does_not_decode_is_named(tmp_path):
     (tmp_path / "0.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"0\.png does not decode"):
-        ClassificationDataset([LabeledImage(tmp_path / "0.png", 0)], EvalTransform(4))[0]
+        ClassificationDataset([LabeledFile(tmp_path / "0.png", 0)], CropTransform(4))[0]

@@ -14,7 +14,7 @@ from mobilevision.classification.evaluator import (
     confused_pairs,
     rank_labels,
 )
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 
 NAN = math.nan
 
@@ -81,7 +81,9 @@ def test_the_most_confused_pairs_come_first_and_hits_are_none():
 def evaluate(logits, labels, positions=None, *, batch_size=20, **options):
     evaluator = ClassificationEvaluator(logits.shape[1], **options)
     for rows in (torch.arange(len(labels)) if positions is None else positions).split(batch_size):
-        evaluator.update(logits[rows], Batch(torch.zeros(len(rows), 3, 1, 1, dtype=torch.uint8), labels[rows], rows))
+        evaluator.update(
+            logits[rows], ClassificationBatch(torch.zeros(len(rows), 3, 1, 1, dtype=torch.uint8), labels[rows], rows)
+        )
     return evaluator
 
 

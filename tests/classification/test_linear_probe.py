@@ -10,7 +10,7 @@ from mobilevision.classification.linear_probe import (
     fit_layer,
     nearest_rows,
 )
-from mobilevision.classification.types import Batch
+from mobilevision.classification.types import ClassificationBatch
 from mobilevision.weights.card import HeadCard, Weights, WeightsCard
 
 
@@ -29,7 +29,7 @@ def test_features_are_those_of_evaluation_and_the_network_is_left_as_it_was(sett
     labels = torch.tensor([0, 1, 1, 0, 1])
     expected = network.extract_feat(images)[0].detach()
     network.train()
-    batches = [Batch(images[rows], labels[rows], rows) for rows in torch.arange(5).split(2)]
+    batches = [ClassificationBatch(images[rows], labels[rows], rows) for rows in torch.arange(5).split(2)]
     features = compute_features(network, batches)
     torch.testing.assert_close(features.features, expected)
     assert features.labels.tolist() == labels.tolist()

@@ -121,6 +121,28 @@ def test_another_format_may_be_named_with_its_paths(run, data, tmp_path):
     assert f"box of no size: {tmp_path / 'boxes.csv'}: annotation boxes.csv: line 6" in out
 
 
+def test_an_export_is_named_on_one_line_and_a_label_file_that_is_not_text_is_told(run, data, tmp_path):
+    for split, folder in (("train", "train2017"), ("valid", "val2017")):
+        shutil.copytree(data / folder, tmp_path / "export" / split / "images")
+        (tmp_path / "export" / split / "labels").mkdir()
+        for path in (data / folder).iterdir():
+            label = tmp_path / "export" / split / "labels" / f"{path.stem}.txt"
+            label.write_text("\n0 0.5 0.5 0.4 0.4\n\n")
+    root = tmp_path / "export"
+    (root / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [red, no]\nseed: 1\n")
+    (root / "train/labels/0.txt").write_bytes(b"\xff\xfe0")
+    code, out, err = run("check-data", "--root", root, "--sheet", tmp_path / "sheet.png")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[0] == f"{root}: Roboflow YOLO of data.yaml, train in train/labels, val in valid/labels"
+    for line in (
+        f"unreadable annotation: {root / 'train/labels/0.txt'}: is not text in UTF-8",
+        f"not understood: {root / 'data.yaml'}: does nothing here: seed",
+        f"class without objects: {root / 'valid/labels'}: category 1: 'no' has no objects",
+    ):
+        assert line in out
+    assert "1 problems, 4 notes" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -175,7 +197,7 @@ def test_a_dataset_with_masks_is_recognised_counted_and_drawn(run, setups, tmp_p
 def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
     root = shutil.copytree(setups["segmentation"].root, tmp_path / "data")
     (root / "SegmentationClass" / "train_1.png").unlink()
-    Image.new("RGB", (72, 80)).save(root / "SegmentationClass" / "val_0.png")
+    Image.new("RGB", (72, 80), (0, 1, 0)).save(root / "SegmentationClass" / "val_0.png")
     Image.new("L", (72, 80), 7).save(root / "SegmentationClass" / "val_1.png")
     options = ("--train-images", "JPEGImages", "--train-masks", "SegmentationClass", "--sheet", tmp_path / "sheet.png")
     classes = ("--classes", "background", "blue", "red")
@@ -184,14 +206,6 @@ def test_wrong_masks_in_folders_are_told_one_by_one(run, setups, tmp_path):
     assert "3 problems" in out
     for part in ("train_1.png", "there is no such mask", "val_0.png", "val_1.png", "must hold classes 0 to 2"):
         assert part in out
-
-
-def test_a_test_split_of_masks_in_folders_is_checked(run, setups, tmp_path):
-    options = ("--test-images", "JPEGImages", "--test-masks", "SegmentationClass", "--json", tmp_path / "r.json")
-    options += ("--classes", "background", "blue", "red", "--sheet", tmp_path / "sheet.png")
-    code, _, err = run("check-data", "--root", setups["segmentation"].root, "--format", "masks", *options)
-    assert (code, err) == (0, "")
-    assert list(json.loads((tmp_path / "r.json").read_text())["splits"]) == ["test"]
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,17 @@ def test_an_unknown_network_or_option_is_one_line(arguments, message, run):
 
 
 def test_models_lists_every_network_and_all_published_weights(run):
-    code, out, _ = run("models")
-    assert code == 0
+    code, out, err = run("models")
+    assert (code, err) == (0, "")
     for name in (*list_models(), *(entry.name for entry in list_models(pretrained=True))):
         assert name in out
+    lines = out.splitlines()
+    entry = lines.index("mobilenet_v2_torchvision_v2")
+    costs = "  classification, 3,504,872 parameters, 300.77 M multiply-adds, size 13.6 MB, BSD-3-Clause"
+    assert lines[entry + 1] == costs
+    assert lines[entry + 2].endswith(
+        "published: ImageNet top-1 72.154, top-5 90.822 (torchvision, MobileNet_V2_Weights); measured: -"
+    )
 
 
 def test_help_lists_the_subcommands(run):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilevision import get_model, save_weights
 from mobilevision.images import read_image
 
 
 @pytest.fixture
-def pictures(tmp_path, setups):
-    """Two pictures of another size than the network's, one in a folder below."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """Two images of another size than the network's, one in a folder below."""
+    folder = tmp_path / "images"
     (folder / "below").mkdir(parents=True)
     rng = np.random.default_rng(1)
     for place in ("a.png", "below/a.jpg"):
@@ -20,19 +21,26 @@ def pictures(tmp_path, setups):
     return folder
 
 
-def lines_of(output):
-    return [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+@pytest.fixture
+def predict(run, tmp_path):
+    """Predict on a source with weights; return the outcome and the lines that were written."""
+
+    def predict(source, weights, *more):
+        output = tmp_path / "out"
+        outcome = run("predict", source, "--weights", weights, "--output", output, *more)
+        written = output / "predictions.jsonl"
+        return outcome, [json.loads(line) for line in written.read_text().splitlines()] if written.exists() else []
+
+    return predict
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
-def test_every_picture_has_a_line_and_a_drawing(task, trained, pictures, run, tmp_path):
-    weights = trained(task) / "run_1/checkpoints/weights.safetensors"
-    output = tmp_path / "out"
-    code, out, err = run("predict", pictures, "--weights", weights, "--output", output)
+def test_every_image_has_a_line_and_a_drawing(task, weights_of, images, predict, tmp_path):
+    (code, out, err), lines = predict(images, weights_of(task))
     assert (code, err) == (0, "")
-    assert out.startswith("2 pictures: ")
-    lines = lines_of(output)
-    assert [line["path"] for line in lines] == [str(pictures / "a.png"), str(pictures / "below/a.jpg")]
+    assert out.startswith("2 images: ")
+    assert [line["path"] for line in lines] == [str(images / "a.png"), str(images / "below/a.jpg")]
+    output = tmp_path / "out"
     for line in lines:
         assert line["task"] == task
         assert min(read_image(output / line["drawing"]).shape[:2]) >= 50
@@ -41,37 +49,45 @@ def test_every_picture_has_a_line_and_a_drawing(task, trained, pictures, run, tm
     assert files == {"predictions.jsonl", "drawings/a.jpg", "drawings/a_2.jpg", *masks}
 
 
-def test_a_classifiers_line_names_the_best_classes(trained, pictures, run, tmp_path):
-    weights = trained("classification") / "run_1/checkpoints/best.ckpt"
-    assert run("predict", pictures / "a.png", "--weights", weights, "--output", tmp_path / "out").code == 0
-    (line,) = lines_of(tmp_path / "out")
+def test_a_classifiers_line_names_the_best_classes(trained, images, predict):
+    outcome, (line,) = predict(images / "a.png", trained("classification") / "checkpoints/best.ckpt")
+    assert outcome.code == 0
     assert line["pred_class"] == line["best"][0]["class"] in ("blue", "red")
     assert sum(each["score"] for each in line["best"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_detectors_threshold_decides_what_is_told(trained, pictures, run, tmp_path):
-    weights = trained("detection") / "run_1/checkpoints/weights.safetensors"
+def test_a_detectors_threshold_decides_what_is_a_detection(weights_of, images, predict):
     counts = []
     for threshold in (0.0, 1.0):
-        options = ("--weights", weights, "--output", tmp_path / "out", "--score-threshold", threshold)
-        assert run("predict", str(pictures / "*.png"), *options).code == 0
-        (line,) = lines_of(tmp_path / "out")
+        _, (line,) = predict(str(images / "*.png"), weights_of("detection"), "--score-threshold", threshold)
         counts.append(len(line["objects"]))
     assert counts[0] > 0
     assert counts[1] == 0
 
 
-def test_a_segmenters_mask_is_a_palette_picture_of_the_files_size(trained, pictures, run, tmp_path):
-    weights = trained("segmentation") / "run_1/checkpoints/weights.safetensors"
-    model = ("--model", "deeplabv3_mobilenet_v2")
-    options = ("--weights", weights, "--output", tmp_path / "out")
-    assert run("predict", pictures / "a.png", *model, *options).code == 0
-    (line,) = lines_of(tmp_path / "out")
+def test_a_segmenters_mask_is_a_palette_image_of_the_files_size(weights_of, images, predict, tmp_path):
+    _, (line,) = predict(images / "a.png", weights_of("segmentation"), "--model", "deeplabv3_mobilenet_v2")
     with Image.open(tmp_path / "out" / line["mask"]) as mask:
         assert (mask.mode, mask.size) == ("P", (90, 50))
         values = np.unique(np.array(mask))
     assert [segment["label"] for segment in line["segments"]] == values.tolist()
     assert sum(segment["share"] for segment in line["segments"]) == pytest.approx(1)
+
+
+def test_several_heads_answer_in_one_line_and_one_drawing(images, predict, tmp_path):
+    heads = {"plants": {"task": "classification", "num_classes": 4}, "segmentation": {"num_classes": 5}}
+    boxes = {name: {"task": "detection", "num_classes": 3, "input_size": 96} for name in ("cars", "signs")}
+    network = get_model("multitask_mobilenet_v2", heads=heads | boxes, width_mult=0.1)
+    save_weights(network, tmp_path / "joint.safetensors")
+    outcome, (line,) = predict(images / "a.png", tmp_path / "joint.safetensors", "--model", "multitask_mobilenet_v2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert line["task"] == "multitask"
+    assert line["plants"]["pred_class"] in "0123"
+    assert sum(each["share"] for each in line["segmentation"]["segments"]) == pytest.approx(1)
+    assert "objects" in line["cars"]
+    assert "objects" in line["signs"]
+    assert read_image(tmp_path / "out" / line["mask"]).shape[:2] == (50, 90)
+    assert read_image(tmp_path / "out" / line["drawing"]).size
 
 
 @pytest.mark.parametrize(
@@ -80,14 +96,13 @@ def test_a_segmenters_mask_is_a_palette_picture_of_the_files_size(trained, pictu
         ("nowhere.jpg", "nowhere.jpg not found"),
         ("empty", "no images in"),
         ("empty/*.jpg", "no images in"),
-        ("broken.jpg", "does not decode as a picture"),
+        ("broken.jpg", "does not decode as an image"),
     ],
 )
-def test_what_cannot_be_predicted_on_is_one_line_and_leaves_nothing(source, message, trained, run, tmp_path):
+def test_what_cannot_be_predicted_on_is_one_line_and_leaves_nothing(source, message, weights_of, predict, tmp_path):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    weights = trained("classification") / "run_1/checkpoints/weights.safetensors"
-    code, out, err = run("predict", tmp_path / source, "--weights", weights, "--output", tmp_path / "out")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (code, out, err), _ = predict(tmp_path / source, weights_of("classification"))
     assert (code, out) == (2, "")
     assert err.startswith("mobilevision: error: ")
     assert message in err
@@ -95,19 +110,17 @@ def test_what_cannot_be_predicted_on_is_one_line_and_leaves_nothing(source, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_pictures_can_be_skipped(trained, pictures, run, tmp_path):
-    (pictures / "broken.jpg").write_bytes(b"no picture")
-    weights = trained("classification") / "run_1/checkpoints/weights.safetensors"
-    options = ("--weights", weights, "--output", tmp_path / "out", "--skip-broken")
-    code, out, err = run("predict", pictures, *options)
+def test_broken_images_can_be_skipped(weights_of, images, predict):
+    (images / "broken.jpg").write_bytes(b"no image")
+    (code, out, err), lines = predict(images, weights_of("classification"), "--skip-broken")
     assert code == 0
-    assert out.startswith("2 pictures, 1 skipped: ")
+    assert out.startswith("2 images, 1 skipped: ")
     assert "warning: skipped: " in err
-    assert len(lines_of(tmp_path / "out")) == 2
+    assert len(lines) == 2
 
 
-def test_weights_of_another_model_are_refused(trained, pictures, run, tmp_path):
-    weights = trained("classification") / "run_1/checkpoints/weights.safetensors"
-    outcome = run("predict", pictures, "--model", "ssdlite_mobilenet_v2", "--weights", weights)
+def test_weights_of_another_task_are_refused(weights_of, images, predict):
+    weights = weights_of("classification")
+    outcome, _ = predict(images, weights, "--model", "ssdlite_mobilenet_v2")
     assert outcome.code == 2
-    assert f"{weights} holds mobilenet_v2, not ssdlite_mobilenet_v2" in outcome.err
+    assert f"{weights} holds classification, not detection: no network for detection" in outcome.err

@@ -7,7 +7,7 @@ from mobilevision.demo.run import DemoSize, run_demo
 from mobilevision.images import read_image
 
 
-def test_a_miniature_demo_writes_weights_figures_and_a_picture_and_can_be_repeated(tmp_path: Path):
+def test_a_miniature_demo_writes_weights_figures_and_an_image(tmp_path: Path):
     size = DemoSize(
         num_train=32,
         num_val=12,

@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from mobilevision.detection.metrics import coco_mean_ap
 
 from mobilevision.detection.analysis import ErrorKind, analyze_detections, confusion_matrix, split_errors
+from mobilevision.detection.evaluator import coco_mean_ap
 from mobilevision.detection.overlaps import box_overlaps
 from mobilevision.detection.types import Result, Truth
 

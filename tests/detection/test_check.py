@@ -12,6 +12,7 @@ from mobilevision.detection.check import (
     check_annotations,
     check_repeats,
     check_sizes,
+    check_splits,
     clean_annotations,
     measure_coverage,
 )
@@ -77,6 +78,28 @@ def test_ids_and_files_that_are_there_twice_are_told_and_cleaned(coco):
     assert [row["id"] for row in cleaned["annotations"]] == [1, 2, 3]
 
 
+def test_classes_without_objects_or_with_the_name_of_another_are_told_with_a_remedy(coco):
+    coco.data["categories"] += [{"id": 0, "name": "things"}, {"id": 1, "name": "boat", "supercategory": "things"}]
+    found = [str(finding) for finding in check(coco).findings if finding.place.startswith("category")]
+    assert found == [
+        f"{coco.annotations}: category 0: 'things' has no objects, and is only the supercategory of others: leave it "
+        "out of the categories, or of data.classes",
+        f"{coco.annotations}: category 1: 'boat' has no objects: leave it out of the categories, or of data.classes",
+        f"{coco.annotations}: category 5: there are several of the name 'boat': rename it, or give its objects to the "
+        "first",
+    ]
+
+
+def test_splits_with_other_classes_and_a_training_set_without_boxes_are_told(coco):
+    val = check(coco).annotations
+    coco.data["annotations"] = []
+    coco.data["categories"][1]["name"] = "ship"
+    found = check_splits({"train": check(coco).annotations, "val": val})
+    assert [finding.kind for finding in found] == ["nothing to train on", "other categories"]
+    assert "got 'ship', 'kite', and 'boat', 'kite'" in str(found[1])
+    assert check_splits({"val": val}) == check_splits({}) == check_splits({"train": val, "val": val}) == []
+
+
 def test_a_box_may_reach_over_the_edge_by_as_much_as_rounding_does(coco):
     coco.data["annotations"][3]["bbox"] = [60, 30, 20.9, 20.5]
     assert told(check(coco)) == [("no objects", "image 12")]
@@ -124,7 +147,7 @@ def test_the_uncovered_objects_of_real_coco_are_those_of_an_independent_referenc
     corners = box_convert(anchors, "cxcywh", "xyxy")
     scaled = [
         torch.from_numpy(entry.boxes) * (320 / torch.tensor([entry.size[1], entry.size[0]] * 2))
-        for entry in read_coco(*part)
+        for entry in read_coco(part.annotations, part.images)
     ]
     best = box_iou(torch.cat(scaled), corners).amax(dim=1)
     assert sum(coverage.counts) == len(best)

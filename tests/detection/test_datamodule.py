@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mobilevision.detection.datamodule import CocoDataModule, collate
-from mobilevision.detection.preprocess import EvalTransform
+from mobilevision.detection.preprocess import StretchTransform
 from mobilevision.detection.types import PADDING
 from mobilevision.training.loader import SampleKey
 
@@ -44,7 +44,7 @@ def test_the_channels_lie_last_in_memory(coco):
 
 
 def test_a_batch_without_any_object_can_be_made(coco):
-    batch = collate([make_data(coco).val_set[2]])
+    batch = collate([make_data(coco).datasets["val"][2]])
     assert batch.boxes.shape == (1, 0, 4)
     assert batch.labels.shape == (1, 0)
 
@@ -53,7 +53,7 @@ def test_every_split_has_its_own_files(coco):
     data = make_data(coco)
     data.setup("test")
     for split in ("train", "val", "test"):
-        images = getattr(data, f"{split}_set").images
+        images = data.datasets[split].images
         assert images.paths == [coco.root / f"{split}2017/{image_id:012}.png" for image_id in (3, 7, 12)]
 
 
@@ -68,14 +68,14 @@ def test_a_stage_does_not_ask_for_the_splits_of_others(coco):
     (coco.root / "annotations/instances_train2017.json").unlink()
     data = CocoDataModule(str(coco.root))
     data.setup("validate")
-    assert len(data.val_set) == 3
+    assert len(data.datasets["val"]) == 3
     with pytest.raises(
         FileNotFoundError, match=r"instances_train2017\.json not found: expected .*train2017, .*val2017"
     ):
         data.setup("fit")
     (coco.root / "annotations/instances_val2017.json").unlink()
     data.setup("test")
-    assert len(data.test_set) == 3
+    assert len(data.datasets["test"]) == 3
 
 
 @pytest.mark.parametrize("part", ["annotations/instances_val2017.json", "val2017"])
@@ -95,14 +95,43 @@ def test_every_path_can_be_set(coco, split, stage):
     (coco.root / f"{split}2017").rename(coco.root / "files")
     data = CocoDataModule(str(coco.root), **{f"{split}_images": "files", f"{split}_annotations": "boats.json"})
     data.setup(stage)
-    assert len(getattr(data, f"{split}_set")) == 3
+    assert len(data.datasets[split]) == 3
 
 
 def test_training_and_validation_must_have_the_same_categories(coco):
     path = coco.root / "annotations/instances_train2017.json"
     path.write_text(path.read_text().replace("boat", "ship"))
-    with pytest.raises(ValueError, match="must have the same categories"):
+    with pytest.raises(ValueError, match="must have the same categories, got 'ship', 'kite', and 'boat', 'kite': give"):
         CocoDataModule(str(coco.root)).setup("fit")
+
+
+def test_the_same_categories_under_other_ids_are_matched_by_name(coco):
+    expected = make_data(coco)
+    path = coco.annotations
+    swapped = [{"id": 44, "name": "boat"}, {"id": 7, "name": "kite"}]
+    ids = {44: 7, 5: 44}
+    rows = [row | {"category_id": ids[row["category_id"]]} for row in coco.data["annotations"]]
+    path.write_text(json.dumps(coco.data | {"categories": swapped, "annotations": rows}))
+    data = CocoDataModule(str(coco.root), input_size=32, num_workers=0)
+    data.setup("fit")
+    assert data.class_names == ("boat", "kite")
+    assert data.category_ids == (44, 7)
+    for split in ("train", "val"):
+        labels = [[data.datasets[split][place].truth.labels.tolist()] for place in range(3)]
+        assert labels == [[expected.datasets[split][place].truth.labels.tolist()] for place in range(3)]
+
+
+def test_images_to_train_on_and_to_measure_on_are_counted(coco):
+    with pytest.warns(
+        UserWarning, match=r"3 images, .*000000000003\.png among them, are to train on and to measure on"
+    ):
+        make_data(coco, train_images="val2017")
+
+
+def test_two_classes_of_one_name_are_refused(coco):
+    coco.data["categories"][0]["name"] = "boat"
+    with pytest.raises(ValueError, match=r"val2017\.json: the names of classes must differ, there are several 'boat'"):
+        make_data(coco, stage="validate")
 
 
 def test_measuring_on_the_test_split_uses_its_images(other):
@@ -140,14 +169,14 @@ def test_a_test_file_without_boxes_is_refused(coco):
 
 def test_a_head_gives_its_evaluation_transform_and_size(coco):
     data = make_data(coco, input_size=None)
-    assert data.train_set[SampleKey(0, 0)].image.shape == data.val_set[0].image.shape == (3, 320, 320)
-    data.attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+    assert data.train_set[SampleKey(0, 0)].image.shape == data.datasets["val"][0].image.shape == (3, 320, 320)
+    data.attach(SimpleNamespace(input_size=48, preprocess=StretchTransform(48)))
     data.setup("test")
-    for dataset in (data.train_set, data.val_set, data.test_set):
+    for dataset in data.datasets.values():
         assert dataset[SampleKey(0, 1)].image.shape == (3, 48, 48)
         torch.testing.assert_close(dataset[1].boxes[0], torch.tensor([6, 16, 24, 36.0]))
-    with pytest.raises(ValueError, match=r"data\.input_size must be that of the detector, 48, got 32"):
-        make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=EvalTransform(48)))
+    with pytest.raises(ValueError, match=r"data\.input_size must be that of the network, 48, got 32"):
+        make_data(coco).attach(SimpleNamespace(input_size=48, preprocess=StretchTransform(48)))
 
 
 def test_broken_images_are_left_out_and_counted_if_so_asked(coco):
@@ -171,7 +200,7 @@ def test_annotations_that_cannot_be_read_are_left_out_and_counted_if_so_asked(co
         UserWarning, match=r"left out 1 things that are wrong with .*val2017\.json, first .* annotation 1"
     ):
         data.setup("validate")
-    assert [len(data.val_set[place].truth.labels) for place in range(3)] == [1, 2, 0]
+    assert [len(data.datasets["val"][place].truth.labels) for place in range(3)] == [1, 2, 0]
     path = table / "val.csv"
     path.write_text(path.read_text() + "files/gone.png,1,2,3,4,boat\nfiles/gone.png,x,2,3,4,boat\n")
     with pytest.raises(ValueError, match=r"val\.csv: line 8: xmin must be a finite number, got 'x'"):
@@ -179,7 +208,7 @@ def test_annotations_that_cannot_be_read_are_left_out_and_counted_if_so_asked(co
     data = CocoDataModule(str(table), skip_broken=True)
     with pytest.warns(UserWarning, match=r"left out 2 things that are wrong with .*val\.csv, first .* line 8: xmin"):
         data.setup("validate")
-    assert len(data.val_set) == 3
+    assert len(data.datasets["val"]) == 3
 
 
 def test_a_dataset_without_an_image_is_refused(coco):
@@ -188,18 +217,50 @@ def test_a_dataset_without_an_image_is_refused(coco):
         make_data(coco, stage="validate")
 
 
-def test_an_epoch_of_images_without_objects_can_be_trained_on_and_measured(coco):
-    coco.data["annotations"] = []
-    data = make_data(coco, batch_size=2, **ALL_AUGMENTATION)
-    batches = [*data.train_dataloader(), *data.val_dataloader()]
-    assert sum(len(batch.images) for batch in batches) == 2 + 3
-    for batch in batches:
-        assert batch.boxes.shape == (len(batch.images), 0, 4)
-        assert batch.boxes.dtype == torch.float32
-        assert batch.labels.shape == (len(batch.images), 0)
-        assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)] * len(batch.images)
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (None, "has no box to train on: it has no object at all in 3 images"),
+        ({"iscrowd": "true"}, "all 4 objects are crowds"),
+        ({"bbox": [0.25, 0.5, 0.75, 0.5]}, "fractions of the images' sides from 0 to 1, where pixels are expected"),
+        ({"bbox": [10, 20, 30, 0.5]}, "of 4 boxes 1 are crowds and 3 thinner than a pixel"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*thinner than a pixel")
+def test_a_training_set_without_a_box_to_train_on_is_refused_with_its_likely_cause(coco, change, cause):
+    for row in coco.data["annotations"]:
+        row.update(change or {})
+    coco.data["annotations"] = coco.data["annotations"] if change else []
+    with pytest.raises(ValueError, match=cause) as refusal:
+        make_data(coco)
+    assert str(coco.root / "annotations/instances_train2017.json") in str(refusal.value)
 
 
+def test_a_dataset_with_nothing_to_measure_against_is_refused(coco):
+    for row in coco.data["annotations"]:
+        row["iscrowd"] = 1
+    with pytest.raises(ValueError, match=r"val2017\.json has no boxes to measure a network against: all 4 are crowds"):
+        make_data(coco, stage="validate")
+
+
+def test_a_class_without_objects_to_train_on_is_named(coco):
+    coco.data["categories"] += [{"id": 50 + place, "name": f"class {place}"} for place in range(12)]
+    with pytest.warns(
+        UserWarning, match=r"train2017\.json has no object of class 0, .* class 9 and 2 more to train on"
+    ):
+        make_data(coco)
+
+
+def test_batches_of_images_without_objects_can_be_trained_on(coco):
+    data = make_data(coco, batch_size=1, **ALL_AUGMENTATION)
+    batch = next(batch for batch in data.train_dataloader() if batch.positions.item() == 2)
+    assert batch.boxes.shape == (1, 0, 4)
+    assert batch.boxes.dtype == torch.float32
+    assert batch.labels.shape == (1, 0)
+    assert [truth.boxes_xywh.shape for truth in batch.truths] == [(0, 4)]
+
+
+@pytest.mark.filterwarnings("ignore:.* to train on and to measure on")
 def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(other):
     name, root = other
     data = CocoDataModule(str(root), input_size=32, num_workers=0)
@@ -207,12 +268,12 @@ def test_a_data_module_trains_on_any_format_with_all_or_some_of_its_classes(othe
     assert data.format == name
     assert data.class_names == ("boat", "kite")
     assert data.category_ids == (0, 1)
-    assert len(data.train_set) == len(data.val_set) == 3
+    assert len(data.train_set) == len(data.datasets["val"]) == 3
     assert data.train_set[SampleKey(0, 0)].image.shape == (3, 32, 32)
     some = CocoDataModule(str(root), classes=["kite"], input_size=32, num_workers=0)
     some.setup("validate")
     assert some.class_names == ("kite",)
-    assert [len(some.val_set[place].labels) for place in range(3)] == [0, 1, 0]
+    assert [len(some.datasets["val"][place].labels) for place in range(3)] == [0, 1, 0]
 
 
 def test_a_dataset_of_one_class_labels_it_0_and_keeps_the_images_without_it(coco):

@@ -6,13 +6,13 @@ import torch
 
 from mobilevision.detection.dataset import DetectionDataset, find_annotated, read_coco
 from mobilevision.detection.formats.coco import read_annotations
-from mobilevision.detection.preprocess import EvalTransform
-from mobilevision.detection.transforms import TrainTransform
+from mobilevision.detection.preprocess import StretchTransform
+from mobilevision.detection.transforms import DetectionAugment
 from mobilevision.training.loader import SampleKey
 
 
 def read(coco, **options):
-    return find_annotated(read_annotations(coco.write().annotations, need_images=True), coco.images, **options)
+    return find_annotated(read_annotations(coco.write().annotations, folder=coco.images), coco.images, **options)
 
 
 def test_images_come_in_ascending_order_of_their_ids_with_sizes_and_files(coco):
@@ -20,6 +20,7 @@ def test_images_come_in_ascending_order_of_their_ids_with_sizes_and_files(coco):
     assert [entry.size for entry in images] == [(90, 50), (60, 80), (64, 64)]
     assert images.paths == [coco.images / f"{image_id:012}.png" for image_id in (3, 7, 12)]
     assert [entry.path for entry in images] == images.paths
+    assert images[-1].size == (64, 64)
 
 
 def test_boxes_become_corners_clipped_to_their_image_and_the_truth_stays_as_it_is(coco):
@@ -115,28 +116,22 @@ def test_images_in_folders_of_the_folder_are_found(coco):
     assert read(coco)[1].path == coco.images / "kites/7.png"
 
 
-def test_some_of_the_images_can_be_kept_in_their_order(coco):
-    images = read(coco)
-    kept = images.only([images.paths[2], images.paths[1]])
-    assert [entry.path for entry in kept] == images.paths[1:]
-    assert len(kept) == 2
-    assert kept[0].labels.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [("file_name", "image 7: file_name must be text"), ("height", "width and height must be at least 1, got 80 and N")],
-)
-def test_an_image_without_name_or_size_is_refused(coco, key, message):
-    del coco.data["images"][0][key]
+def test_an_image_without_a_name_is_refused_and_one_without_a_size_has_that_of_its_file(coco):
+    expected = read(coco)
+    for image in coco.data["images"]:
+        image["height"] = None
+        image.pop("width")
     coco.annotations.write_text(json.dumps(coco.data))
-    with pytest.raises(ValueError, match=message):
+    assert [entry.size for entry in read_coco(coco.annotations, coco.images)] == [entry.size for entry in expected]
+    del coco.data["images"][0]["file_name"]
+    coco.annotations.write_text(json.dumps(coco.data))
+    with pytest.raises(ValueError, match="image 7: file_name must be text"):
         read_coco(coco.annotations, coco.images)
 
 
 def make_dataset(coco, *, train=True, seed=0):
-    augment = TrainTransform(32, photometric=True) if train else None
-    return DetectionDataset(read(coco), EvalTransform(32), augment, seed)
+    augment = DetectionAugment(32, photometric=True) if train else None
+    return DetectionDataset(read(coco), StretchTransform(32), augment, seed)
 
 
 def test_a_plain_index_is_the_evaluation_sample_and_a_key_the_augmented_one(coco):

@@ -4,12 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobilevision.detection.preprocess import EvalTransform, LabeledImage, preprocess_labeled
+from mobilevision.detection.preprocess import LabeledImage, StretchTransform, preprocess_labeled
 from mobilevision.detection.transforms import (
     CROP_AREA,
     CROP_ASPECT,
     MEAN_PIXEL,
-    TrainTransform,
+    DetectionAugment,
     crop_randomly,
     cut_out,
     draw_windows,
@@ -42,8 +42,8 @@ def number_pixels(height, width):
 
 def test_training_without_augmentation_is_evaluation():
     sample = make_sample([[8, 6, 40, 30], [0, 0, 80, 60]])
-    plain = TrainTransform(40, crop=False, flip=False)(sample, seed=5)
-    expected = preprocess_labeled(sample, EvalTransform(40))
+    plain = DetectionAugment(40, crop=False, flip=False)(sample, seed=5)
+    expected = preprocess_labeled(sample, StretchTransform(40))
     assert torch.equal(plain.image, expected.image)
     torch.testing.assert_close(plain.boxes, expected.boxes)
     assert torch.equal(plain.labels, expected.labels)
@@ -51,7 +51,7 @@ def test_training_without_augmentation_is_evaluation():
 
 def test_a_flip_mirrors_image_and_boxes_together():
     sample = make_sample([[8, 6, 40, 30]], 64, 64)
-    transform = TrainTransform(64, crop=False)
+    transform = DetectionAugment(64, crop=False)
     flipped = [transform(sample, seed) for seed in range(64)]
     mirrored = [result for result in flipped if result.boxes.tolist() == [[24, 6, 56, 30]]]
     kept = [result for result in flipped if result.boxes.tolist() == [[8, 6, 40, 30]]]
@@ -63,7 +63,7 @@ def test_a_flip_mirrors_image_and_boxes_together():
 
 def test_photometric_changes_colors_and_no_boxes():
     sample = make_sample([[8, 6, 40, 30]], 60, 60)
-    transform = TrainTransform(60, crop=False, flip=False, photometric=True)
+    transform = DetectionAugment(60, crop=False, flip=False, photometric=True)
     results = [transform(sample, seed) for seed in range(8)]
     assert all(result.boxes.tolist() == [[8, 6, 40, 30]] for result in results)
     assert len({result.image.float().mean().item() for result in results}) > 4
@@ -71,7 +71,7 @@ def test_photometric_changes_colors_and_no_boxes():
 
 def test_the_same_seed_gives_the_same_sample_from_any_transform_and_another_seed_another():
     sample = make_sample([[8, 6, 40, 30], [30, 20, 70, 50]])
-    first, second = (TrainTransform(32, photometric=True, zoom_out=True) for _ in range(2))
+    first, second = (DetectionAugment(32, photometric=True, zoom_out=True) for _ in range(2))
     first(sample, seed=1)  # must leave no trace
     results = [first(sample, seed=2), second(sample, seed=2)]
     assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
@@ -82,13 +82,13 @@ def test_a_sample_does_not_touch_anybody_elses_random_numbers():
     np.random.seed(0)  # noqa: NPY002 - what a user may do
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
-    TrainTransform(32, photometric=True)(make_sample([[8, 6, 40, 30]]), seed=2)
+    DetectionAugment(32, photometric=True)(make_sample([[8, 6, 40, 30]]), seed=2)
     assert np.random.random() == expected  # noqa: NPY002
 
 
 @pytest.mark.parametrize("photometric", [False, True])
 def test_an_image_without_objects_is_augmented(photometric):
-    transform = TrainTransform(32, photometric=photometric)
+    transform = DetectionAugment(32, photometric=photometric)
     for seed in range(20):
         image, boxes, labels = transform(make_sample([]), seed)
         assert image.shape == (3, 32, 32)
@@ -194,7 +194,7 @@ def test_what_is_not_image_is_the_mean_pixel_and_boxes_move_with_their_pixels():
 
 def test_colors_change_on_the_image_and_not_on_its_canvas():
     sample = make_sample([[0, 0, 80, 60]])
-    transform = TrainTransform(32, crop=False, photometric=True, zoom_out=True)
+    transform = DetectionAugment(32, crop=False, photometric=True, zoom_out=True)
     canvases = 0
     for seed in range(20):
         image, boxes, _ = transform(sample, seed)
@@ -232,7 +232,7 @@ def test_a_mask_is_shown_as_its_image_is(seed):
     sample = LabeledImage(
         np.repeat(200 * mask[..., None], 3, axis=2), np.array([[10, 20, 50, 45]], np.float32), np.array([0])
     )
-    (image, boxes, _), view = TrainTransform(64, zoom_out=True).with_view(sample, seed)
+    (image, boxes, _), view = DetectionAugment(64, zoom_out=True).with_view(sample, seed)
     shown = view.show_mask(mask, fill=255)
     gray = image[0].numpy()
     assert ((gray == MEAN_PIXEL) == (shown == 255)).mean() > 0.97
@@ -243,7 +243,7 @@ def test_a_mask_is_shown_as_its_image_is(seed):
 
 def test_zooming_out_loses_no_object():
     sample = make_sample([[8, 6, 40, 30], [0, 0, 1, 1], [79, 59, 80, 60]])
-    transform = TrainTransform(32, crop=False, zoom_out=True)
+    transform = DetectionAugment(32, crop=False, zoom_out=True)
     for seed in range(40):
         result = transform(sample, seed)
         assert result.labels.tolist() == [0, 1, 2]
@@ -266,7 +266,7 @@ def samples(draw):
 
 @given(samples(), st.integers(0, 2**32 - 1), st.booleans(), st.booleans(), st.sampled_from([8, 32, 97]))
 def test_boxes_always_come_out_within_the_input_with_an_area_and_their_own_label(sample, seed, crop, zoom_out, side):
-    transform = TrainTransform(side, photometric=True, crop=crop, zoom_out=zoom_out)
+    transform = DetectionAugment(side, photometric=True, crop=crop, zoom_out=zoom_out)
     image, boxes, labels = transform(sample, seed)
     assert image.shape == (3, side, side)
     assert len(boxes) == len(labels) <= len(sample.boxes)

@@ -120,14 +120,18 @@ def test_outlines_are_one_pixel_wide_within_their_boxes():
     assert not drawn[5, 5].any()
 
 
-def test_results_of_several_tasks_are_on_one_image_with_their_legends_below():
-    boxes = NamedBoxes(np.array([[300.0, 250, 450, 350]]), np.array([1]), np.array([0.9]), ("cat", "dog"))
+def test_results_of_several_heads_are_on_one_image_with_their_legends_below():
+    boxes = [
+        NamedBoxes(np.array([[300.0, 250, 450, 350]]), np.array([1]), np.array([0.9]), ("cat", "dog")),
+        NamedBoxes(np.array([[300.0, 50, 450, 150]]), np.array([3]), np.array([0.8]), ()),
+    ]
     scores = np.array([0.1, 0.9])
-    drawn = draw_results(GRAY, scores=NamedScores(scores), mask=NamedMask(MASK, NAMES), boxes=boxes)
+    drawn = draw_results(GRAY, scores=[NamedScores(scores)], masks=[NamedMask(MASK, NAMES)], boxes=boxes)
     legend, ranking = draw_mask(GRAY, MASK, NAMES)[400:], draw_classes(GRAY, scores)[400:]
     assert np.array_equal(drawn[400:], np.concatenate([legend, ranking]))
     assert (drawn[120:180, 120:180] == draw_mask(GRAY, MASK)[120:180, 120:180]).all()
     assert (drawn[250, 320:440] == class_color(1)).all()
+    assert (drawn[150, 320:440] == class_color(3)).all()
     # A dog has one color as box and as mask.
     assert (drawn[100, 150] == class_color(1)).all()
 

@@ -1,12 +1,8 @@
-"""Drawn scenes in the layouts of three sets, small enough to train on in a test."""
+"""Drawn scenes in the layouts of three datasets, small enough to train on in a test."""
 
-import logging
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import lightning as L
 import pytest
-import torch
 
 from mobilevision.classification.datamodule import ImageNetDataModule
 from mobilevision.demo.datasets import Layouts, write_datasets
@@ -25,59 +21,46 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Layouts:
 
 
 @pytest.fixture
-def make_members(layouts: Layouts) -> Callable[[], dict[str, ImageDataModule]]:
-    def make() -> dict[str, ImageDataModule]:
-        classes = ["background", *CLASS_NAMES]
-        return {
-            "classification": ImageNetDataModule(
-                str(layouts.classification), input_size=32, batch_size=6, num_workers=0
-            ),
-            "detection": CocoDataModule(str(layouts.coco), input_size=SIDE, batch_size=4, num_workers=0),
-            "segmentation": VocDataModule(
-                str(layouts.voc), train_split="train", classes=classes, input_size=SIDE + 1, batch_size=2, num_workers=0
-            ),
-        }
+def make_part(layouts: Layouts) -> Callable[..., ImageDataModule]:
+    """Build the data module of one task."""
+    classes = ["background", *CLASS_NAMES]
+    settled = {
+        "classification": (ImageNetDataModule, layouts.classification, {"input_size": 32, "batch_size": 6}),
+        "detection": (CocoDataModule, layouts.coco, {"input_size": SIDE, "batch_size": 4}),
+        "segmentation": (
+            VocDataModule,
+            layouts.voc,
+            {"train_split": "train", "classes": classes, "input_size": SIDE + 1, "batch_size": 2},
+        ),
+    }
+
+    def make(task: str, **options) -> ImageDataModule:
+        module, root, small = settled[task]
+        return module(**{"root": str(root), "num_workers": 0} | small | options)
 
     return make
 
 
 @pytest.fixture
-def make_data(make_members: Callable[[], dict[str, ImageDataModule]]) -> Callable[..., MultiTaskDataModule]:
-    """Make the data module of the tasks that are named, or of all."""
+def make_data(make_part: Callable[..., ImageDataModule]) -> Callable[..., MultiTaskDataModule]:
+    """Build the data module of the tasks that are named, or of all."""
 
     def make(*tasks: str, **options) -> MultiTaskDataModule:
-        members = make_members()
-        return MultiTaskDataModule(**{task: members[task] for task in tasks or members}, **options)
+        names = tasks or ("classification", "detection", "segmentation")
+        return MultiTaskDataModule(**{task: make_part(task) for task in names}, **options)
 
     return make
 
 
 @pytest.fixture
-def make_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
-    def make(**options) -> L.Trainer:
-        settled = {
-            "accelerator": "cpu",
-            "devices": 1,
-            "logger": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "enable_checkpointing": False,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,
-            "default_root_dir": tmp_path,
-        }
-        return L.Trainer(**settled | options)
+def steps_of() -> Callable[..., list[dict[str, object]]]:
+    """Return the training steps of an epoch, from one on."""
 
-    return make
+    def steps_of(data: MultiTaskDataModule, epoch: int = 0, start: int = 0) -> list[dict[str, object]]:
+        loader = data.train_dataloader()
+        for each in loader.flattened:
+            each.set_epoch(epoch)
+            each.load_state_dict({"epoch": epoch, "steps_done": start})
+        return [batch for batch, *_ in loader]
 
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Keep Lightning's notes on its hardware out of the output, and OpenMP from waking threads for small pictures."""
-    logger, num_threads = logging.getLogger("lightning.pytorch"), torch.get_num_threads()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    yield
-    logger.setLevel(level)
-    torch.set_num_threads(num_threads)
+    return steps_of

@@ -199,6 +199,9 @@ def test_an_annotation_of_id_0_counts_and_a_warning_states_the_difference_to_pyc
     [
         ({"annotations": []}, "not a COCO result file: expected a list"),
         ([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}], "has no image 7"),
+        ([{"image_id": "7", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}], "has no image '7'"),
+        ([{"image_id": "a", "category_id": 1, "score": 1}], "image_id must be a whole number, got 'a'"),
+        ([{"image_id": 3, "category_id": 1.5, "score": 1}], r"category_id must be a whole number, got 1\.5"),
         ([{"image_id": 3, "category_id": 1, "score": 1}], "bbox must be 4 finite numbers, got None"),
         ([{"image_id": 3, "category_id": 1, "bbox": [0, 0, 1], "score": 1}], r"4 finite numbers, got \[0, 0, 1\]"),
         ([{"image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1]}], "score must be a finite number, got None"),
@@ -209,6 +212,23 @@ def test_a_file_without_results_is_refused_by_name(score, found, message):
     truth = {"images": [{"id": 3}], "annotations": [], "categories": [{"id": 1}]}
     with pytest.raises(ValueError, match=rf"found\.json.*{message}"):
         score(truth, found)
+
+
+@pytest.mark.parametrize("offset", [2**53, 2**63, 10**30])
+def test_ids_of_any_size_are_exact_and_may_be_text(score, rng, offset):
+    truth = make_truth(rng)
+    found = find_nearly(rng, truth)
+    expected = score(truth, found)
+    # Next to each other, so that they are the same float.
+    places = {image["id"]: place for place, image in enumerate(truth["images"])}
+    for image in truth["images"]:
+        image["id"] = offset + places[image["id"]]
+    for row in (*truth["annotations"], *found):
+        row["image_id"] = offset + places[row["image_id"]]
+    assert score(truth, found) == expected
+    for row in found:
+        row |= {"image_id": str(row["image_id"]), "category_id": float(row["category_id"])}
+    assert score(truth, found) == expected
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from mobilevision.segmentation.voc import VOC_CLASSES
 from PIL import Image
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mobilevision.scoring import score_voc
+from mobilevision.segmentation.layouts import VOC_CLASSES
 
 
 def save(path, values):
@@ -86,9 +86,22 @@ def test_a_missing_folder_is_named(root):
         ([[0, 1]], r"a\.png must be as large as .*SegmentationClass/a\.png, 4x1, got 2x1"),
         ([[0, 0, 21, 0]], r"a\.png must hold classes 0 to 20, got 21"),
         ([[0, 0, 15, 255]], r"a\.png must hold classes 0 to 20, got 255"),
-        ([[[0, 0, 0]] * 4], r"a\.png must be a PNG .* got mode RGB"),
+        ([[[0, 1, 0]] * 4], r"a\.png must be an image .* got mode RGB"),
     ],
 )
 def test_a_prediction_that_is_no_mask_of_its_image_is_named(score, values, message):
     with pytest.raises(ValueError, match=message):
         score(a=values, b=[[0, 1], [1, 0]])
+
+
+def test_black_and_white_truth_is_refused_and_absent_classes_have_no_figure(root, score):
+    figures = score(a=[[0, 2, 15, 0]], b=[[0, 1], [0, 1]])
+    assert math.isnan(figures["iou/bicycle"])
+    assert figures["miou"] == pytest.approx((2 / 3 + 1 + 1) / 3)
+    for name in ("a.png", "b.png"):
+        path = root / "VOCdevkit/VOC2012/SegmentationClass" / name
+        save(path, np.where(np.asarray(Image.open(path)) > 0, 255, 0))
+    with pytest.raises(
+        ValueError, match=r"^val of .*no pixel of the masks is of a class beside background.*class_table"
+    ):
+        score()

@@ -1,52 +1,18 @@
-"""A dataset in VOC's layout that is small enough to train on in a test."""
+"""Images with masks, small enough to train on in a test."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0] + [224, 224, 192] * 253
-
-
-def save_mask(mask: np.ndarray, path: Path) -> None:
-    image = Image.fromarray(mask).convert("P")
-    image.putdata(mask.flatten().tolist())
-    image.putpalette(PALETTE)
-    image.save(path)
-
-
-def write_pair(home: Path, name: str, *, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A bright square on dark noise: red is class 1, green is class 2, and its upper edge is 255."""
-    height, width = size
-    pixels, mask = rng.integers(0, 80, (height, width, 3), dtype=np.uint8), np.zeros(size, np.uint8)
-    side = height // 2
-    top, left = rng.integers(0, height - side), rng.integers(0, width - side)
-    label = 1 + int(rng.integers(2))
-    pixels[top : top + side, left : left + side, label - 1] = 220
-    mask[top : top + side, left : left + side] = label
-    mask[top, left : left + side] = 255
-    Image.fromarray(pixels).save(home / "JPEGImages" / f"{name}.jpg", quality=95)
-    save_mask(mask, home / "SegmentationClass" / f"{name}.png")
-
 
 @pytest.fixture(scope="session")
-def write_voc() -> Callable[..., Path]:
-    """Write a dataset with a list of images per split, and return the folder that stands for VOC2012."""
-
-    def write(home: Path, *, size: tuple[int, int] = (32, 40), **splits: int) -> Path:
-        rng = np.random.default_rng(0)
-        for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        for split, count in splits.items():
-            names = [f"{split}_{index}" for index in range(count)]
-            for name in names:
-                write_pair(home, name, size=size, rng=rng)
-            (home / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
-        return home
-
-    return write
+def write_voc(write_dataset: Callable[..., Path]) -> Callable[..., Path]:
+    """Write images of 80 by 72 with masks in VOC's layout: folder, images of each split."""
+    return partial(write_dataset, "segmentation")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from mobilevision.segmentation.check import check_masks
+from mobilevision.segmentation.check import check_masks, check_presence
 from mobilevision.segmentation.class_table import read_class_table
 from mobilevision.segmentation.dataset import SplitFiles
 from mobilevision.segmentation.layouts import MaskFolders
@@ -51,7 +51,7 @@ def test_shares_and_counts_by_hand(write):
 def test_everything_that_is_wrong_is_found_in_one_pass(write, save, tmp_path):
     write(
         a=full(0),
-        color=np.zeros((4, 6, 3)),
+        color=np.full((4, 6, 3), (0, 1, 0)),
         ignored=full(255),
         large=full(3),
         missing=None,
@@ -90,7 +90,7 @@ def test_masks_of_0_and_255_get_a_hint_and_are_fine_with_a_table(write, tmp_path
     mask = full(0)
     mask[0] = 255
     (finding,) = check_masks(write(a=mask), ("ground", "object")).findings
-    assert "if 255 stands for a class, list it in a table name,id" in finding.message
+    assert "if 255 stands for a class, as in black-and-white masks, list it in a table" in finding.message
     (tmp_path / "classes.csv").write_text("name,id\nground,0\nobject,255\n")
     table = read_class_table(tmp_path / "classes.csv")
     report = check_masks(write(a=mask), table.names, table)
@@ -111,3 +111,35 @@ def test_real_masks_are_as_they_should_be(shared):
     assert [finding.kind for finding in report.findings] == ["absent classes"]
     assert 0.02 < report.ignored_share < 0.15
     assert sum(share.share for share in report.classes) == pytest.approx(1.0)
+
+
+def masks_of(files):
+    return [pair.mask for pair in files.pairs]
+
+
+def test_classes_that_no_pixel_is_of_are_named(write):
+    mixed = full(0)
+    mixed[0] = 1
+    assert check_presence("here", masks_of(write(a=mixed)), NAMES) == ("house",)
+    assert check_presence("here", masks_of(write(a=full(1))), NAMES) == ("ground", "house")
+    assert check_presence("here", masks_of(write(a=mixed, b=full(2))), NAMES) == ()
+
+
+def test_reading_ends_where_all_classes_are_found(write, tmp_path):
+    mixed = np.array([[0, 1]] * 4)
+    files = write(a=np.array([[0, 1, 2]]))
+    missing = [tmp_path / f"{number}.png" for number in range(100)]
+    assert check_presence("here", masks_of(files) * 64 + missing, NAMES) == ()
+    with pytest.raises(FileNotFoundError):
+        check_presence("here", masks_of(write(a=mixed)) * 64 + missing, NAMES)
+
+
+@pytest.mark.parametrize(("value", "beside"), [(0, " beside ground"), (255, "")])
+def test_black_and_white_masks_are_refused_with_the_remedy(write, value, beside):
+    mask = full(255)
+    mask[:2] = value
+    files = write(a=mask)
+    table = r"name,id and ground,0 and tree,255 as class_table"
+    with pytest.raises(ValueError, match=f"^here: no pixel of the masks is of a class{beside}, .*{table}"):
+        check_presence("here", masks_of(files), NAMES[:2])
+    assert check_masks(files, NAMES[:2]).findings[-1].kind == "one class only"

@@ -1,18 +1,17 @@
 import re
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.io import savemat
 
 from mobilevision.segmentation.datamodule import MaskFolderDataModule, VocDataModule, collate_eval, collate_train
 from mobilevision.segmentation.layouts import VOC_CLASSES
 from mobilevision.segmentation.masks import read_mask
-from mobilevision.segmentation.preprocess import EvalTransform
-from mobilevision.segmentation.types import Batch, EvalBatch, Sample
-from mobilevision.training.loader import SampleKey
+from mobilevision.segmentation.types import EvalBatch, SegmentationBatch, SegmentationSample
 
-NAMES = ["background", "red", "green"]
+NAMES = ["background", "blue", "red"]
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def test_training_batches_are_of_one_size_and_leave_the_last_incomplete_one_out(
     batches = list(make_data(root, "fit").train_dataloader())
     assert len(batches) == 2
     for batch in batches:
-        assert isinstance(batch, Batch)
+        assert isinstance(batch, SegmentationBatch)
         assert (batch.images.shape, batch.images.dtype) == ((2, 3, 33, 33), torch.uint8)
         assert (batch.masks.shape, batch.masks.dtype) == ((2, 33, 33), torch.uint8)
 
@@ -41,23 +40,11 @@ def test_validation_batches_are_complete_in_order_and_with_masks_as_large_as_the
     batches = list(make_data(root, "validate").val_dataloader())
     assert torch.cat([batch.positions for batch in batches]).tolist() == [0, 1, 2]
     assert all(isinstance(batch, EvalBatch) for batch in batches)
-    assert [tuple(mask.shape) for batch in batches for mask in batch.masks] == [(32, 40)] * 3
+    assert [tuple(mask.shape) for batch in batches for mask in batch.masks] == [(80, 72)] * 3
 
 
-def test_testing_measures_the_test_split(root):
-    data = make_data(root, "test")
-    assert list(data.datasets) == ["test"]
-    assert [data.datasets["test"].path(position).stem for position in range(2)] == ["test_0", "test_1"]
-    (batch,) = data.test_dataloader()
-    assert isinstance(batch, EvalBatch)
-
-
-def test_without_a_test_split_the_error_names_its_place(tmp_path, write_voc):
+def test_the_test_split_is_one_of_its_own_or_any_that_is_named(tmp_path, write_voc):
     home = write_voc(tmp_path, val=1)
-    with pytest.raises(
-        FileNotFoundError, match=rf"no test split: expected {tmp_path}/ImageSets/Segmentation/test\.txt"
-    ):
-        make_data(home, "test")
     assert len(make_data(home, "test", test_split="val").datasets["test"]) == 1
     folders = MaskFolderDataModule(str(tmp_path), classes=NAMES)
     expected = f"no test split: expected {tmp_path}/images/test/NAME.jpg and {tmp_path}/masks/test/NAME.png"
@@ -67,25 +54,6 @@ def test_without_a_test_split_the_error_names_its_place(tmp_path, write_voc):
 
 def test_validation_needs_no_training_list(tmp_path, write_voc):
     make_data(write_voc(tmp_path, val=1), "validate", train_split="train_aug")
-
-
-def test_workers_read_what_the_training_process_would(root):
-    def first_epoch(num_workers):
-        return list(make_data(root, "fit", num_workers=num_workers).train_dataloader())
-
-    for alone, helped in zip(first_epoch(0), first_epoch(2), strict=True):
-        for one, other in zip(alone, helped, strict=True):
-            assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize(("given", "size"), [(None, 65), (33, 33)])
-def test_a_head_decides_the_size_unless_the_data_does(root, given, size):
-    data = make_data(root, "fit", input_size=given)
-    assert data.datasets["val"][0].image.shape[1:] == (given or 513,) * 2
-    data.attach(SimpleNamespace(input_size=65, preprocess=EvalTransform(65)))
-    assert data.datasets["val"][0].image.shape == (3, size, size)
-    assert data.train_set[0].image.shape == data.train_set[SampleKey(0, 0)].image.shape == (3, size, size)
-    assert data.train_set[SampleKey(0, 0)].mask.shape == (size, size)
 
 
 def test_the_augmented_split_has_masks_of_its_own(tmp_path, write_voc):
@@ -132,24 +100,57 @@ def test_the_classes_are_given_once(given):
 
 def test_pixels_are_counted_in_the_training_masks(root):
     counts = make_data(root, "fit").count_classes()
-    assert counts.shape == (3,)
-    # Of each of five masks a row of 16 pixels does not count.
-    assert counts.sum() == 5 * (32 * 40 - 16)
+    assert counts.tolist() == [5 * (80 * 72 - 26 * 26), 3 * 26 * 26, 2 * 26 * 26]
 
 
 def test_broken_files_stop_the_run_or_are_left_out_with_a_count(root):
     (root / "JPEGImages" / "val_1.jpg").write_bytes(b"no image")
     (root / "SegmentationClass" / "val_2.png").write_bytes(b"no mask")
-    with pytest.raises(ValueError, match=r"val_1\.jpg does not decode"):
-        list(make_data(root, "validate").val_dataloader())
+    with pytest.raises(ValueError, match=r"val_2\.png does not decode as a mask"):
+        make_data(root, "validate")
     with pytest.warns(UserWarning, match=r"skipped 2 of 6 images: .*val_1\.jpg"):
         lenient = make_data(root, "validate", skip_broken=True)
     assert [pair.image.name for pair in lenient.datasets["val"].pairs] == ["val_0.jpg"]
 
 
+def repaint(root, split, values):
+    for path in (root / "SegmentationClass").glob(f"{split}_*.png"):
+        mask = read_mask(path, 3)
+        Image.fromarray(np.array(values, np.uint8)[mask.clip(max=3)]).save(path)
+
+
+def test_a_class_absent_from_the_training_masks_is_named(root):
+    repaint(root, "train", [0, 1, 1, 255])
+    with pytest.warns(UserWarning, match=r"train masks.*train_0\.png, have no pixel of green: .*cannot be learned"):
+        make_data(root, "fit")
+    make_data(root, "validate")
+
+
+@pytest.mark.parametrize(("split", "stage"), [("train", "fit"), ("val", "validate"), ("test", "test")])
+def test_black_and_white_masks_are_refused(root, split, stage):
+    repaint(root, split, [0, 255, 255, 255])
+    with pytest.raises(ValueError, match=rf"the {split} masks.* beside background, all others are 255.*class_table"):
+        make_data(root, stage)
+
+
+def test_training_masks_of_background_alone_are_refused(root):
+    repaint(root, "train", [0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"train masks, .*, must hold several classes, no pixel is of red, green"):
+        make_data(root, "fit")
+    repaint(root, "val", [0, 0, 0, 0])
+    make_data(root, "validate")
+
+
+def test_if_nothing_can_be_read_nothing_is_left_out(root):
+    for path in (root / "JPEGImages").glob("val_*"):
+        path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="skipped 3 of 6"), pytest.raises(ValueError, match=r"none of 3 images with"):
+        make_data(root, "validate", skip_broken=True)
+
+
 def test_batches_hold_samples_in_their_order_with_the_channels_last_in_memory():
     samples = [
-        Sample(
+        SegmentationSample(
             torch.full((4, 4, 3), index, dtype=torch.uint8).permute(2, 0, 1), torch.full((4, 4), index), position=index
         )
         for index in (3, 1)
@@ -186,23 +187,23 @@ def test_folders_make_the_same_batches_as_vocs_layout(folders):
     (batch,) = data.train_dataloader()
     assert batch.images.shape == (2, 3, 33, 33)
     (batch,) = data.val_dataloader()
-    assert [tuple(mask.shape) for mask in batch.masks] == [(32, 40)] * 2
-    assert set(batch.masks[0].unique().tolist()) <= {0, 1, 2, 255}
+    assert [tuple(mask.shape) for mask in batch.masks] == [(80, 72)] * 2
+    assert [mask.unique().tolist() for mask in batch.masks] == [[0, 1], [0, 2]]
     assert make_folder_data(folders, "test").datasets["test"].path(0).name == "test_0.jpg"
 
 
 def test_a_table_names_the_classes_and_what_stands_for_them(folders, tmp_path):
     table = tmp_path / "classes.csv"
-    table.write_text("name,r,g,b\ncolor,128,0,0\ncolor,0,128,0\nbackground,0,0,0\n,224,224,192\n")
+    table.write_text("name,r,g,b\ncolor,1,1,1\nbackground,0,0,0\n,2,2,2\n")
     data = make_folder_data(folders, "validate", class_table=str(table))
     assert data.class_names == ("color", "background")
     (batch,) = data.val_dataloader()
-    assert all(set(mask.unique().tolist()) == {0, 1, 255} for mask in batch.masks)
+    assert [mask.unique().tolist() for mask in batch.masks] == [[0, 1], [1, 255]]
 
 
 @pytest.mark.parametrize(
     ("protocol", "size", "expected"),
-    [("original", 33, (32, 40)), ("pad", 65, (32, 40)), ("centre_crop", 33, (33, 33))],
+    [("original", 33, (80, 72)), ("pad", 81, (80, 72)), ("centre_crop", 33, (33, 33))],
 )
 def test_the_protocol_decides_what_is_measured_and_travels_with_the_batch(root, protocol, size, expected):
     data = make_data(root, "validate", eval_protocol=protocol, input_size=size)

@@ -57,10 +57,21 @@ def test_vocs_mean_is_over_all_classes_and_there_is_none_where_one_is_absent():
     assert math.isnan(mean_iou(torch.diag(torch.tensor([5, 0]))).miou_voc)
 
 
-def test_a_class_that_is_predicted_but_never_true_counts_as_0():
+def test_a_class_that_is_predicted_but_never_true_has_no_iou_and_is_0_to_voc():
     iou = mean_iou(torch.tensor([[3, 1], [0, 0]]))
-    assert iou.per_class.tolist() == [0.75, 0.0]
-    assert iou.miou == iou.miou_voc == 0.375
+    assert iou.per_class.tolist() == pytest.approx([0.75, math.nan], nan_ok=True)
+    assert (iou.miou, iou.miou_voc) == (0.75, 0.375)
+
+
+def test_a_report_names_the_classes_that_no_pixel_is_of():
+    evaluator = SegmentationEvaluator(3, ("ground", "tree", "house"), output_stride=16, padding="symmetric")
+    logits, mask = torch.zeros(1, 3, 3, 3), torch.zeros(33, 33, dtype=torch.uint8)
+    logits[:, 1] = 1
+    evaluator.update(logits, EvalBatch(torch.zeros(1, 3, 33, 33), (mask,), torch.tensor([0]), "original"))
+    report = evaluator.compute()
+    assert report.details["absent_classes"] == ["tree", "house"]
+    assert report.figures["miou"] == report.per_class["ground"]["iou"] == 0
+    assert all(math.isnan(value) for name in ("tree", "house") for value in report.per_class[name].values())
 
 
 def test_without_pixels_there_is_no_figure():

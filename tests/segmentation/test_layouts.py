@@ -65,7 +65,7 @@ def test_what_there_is_is_listed_beside_what_is_missing(tmp_path, write_voc):
 def test_files_of_ids_are_all_listed_where_they_are_missing(tmp_path):
     (tmp_path / "b.png").touch()
     with pytest.raises(FileNotFoundError, match=f"^3 of 4 files are missing in {tmp_path}: a.png, c.png, d.png$"):
-        find_files(tmp_path, ["a", "b", "c", "d"], ".png")
+        find_files(tmp_path, ["a", "b", "c", "d"])
 
 
 def test_images_without_a_png_get_sbds_mask(tmp_path, write_voc):
@@ -95,7 +95,8 @@ def test_masks_are_found_without_their_images(tmp_path, write_voc):
 
 
 def test_an_empty_list_is_named(tmp_path, write_voc):
-    write_voc(tmp_path, val=0)
+    write_voc(tmp_path, val=1)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("\n")
     with pytest.raises(ValueError, match=r"val\.txt must name one image on every line, but it is empty"):
         VocLayout(tmp_path).find_pairs("val")
 
@@ -109,7 +110,7 @@ def test_blank_lines_and_spaces_in_names_are_harmless(tmp_path, write_voc):
 
 
 def test_no_id_asks_for_no_file(tmp_path):
-    assert find_files(tmp_path, [], ".png") == []
+    assert find_files(tmp_path, []) == []
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def relative(pairs, root):
 
 
 def test_images_and_masks_of_one_name_belong_together(touch):
-    root = touch("images/b.JPG", "images/a.png", "masks/a.png", "masks/b.png", "images/notes.txt", "images/.a.jpg")
+    root = touch("images/b.JPG", "images/a.png", "masks/a.png", "masks/b.png", "images/notes.txt")
     pairs = MaskFolders(root / "images", root / "masks").find_pairs()
     assert relative(pairs, root) == [("images/a.png", "masks/a.png"), ("images/b.JPG", "masks/b.png")]
 
@@ -190,3 +191,37 @@ def test_a_folder_without_images_is_named(touch):
     root = touch("images/a.txt", "masks/a.png")
     with pytest.raises(FileNotFoundError, match=r"images holds no images called NAME\.jpg"):
         MaskFolders(root / "images", root / "masks").find_pairs()
+
+
+def test_masks_of_any_suffix_are_found_and_a_png_goes_before(touch):
+    root = touch(
+        "images/a.JPG", "images/b.jfif", "images/c.png", "masks/a.PNG", "masks/b.bmp", "masks/c.png", "masks/c.gif"
+    )
+    pairs = MaskFolders(root / "images", root / "masks").find_pairs()
+    assert relative(pairs, root) == [
+        ("images/a.JPG", "masks/a.PNG"),
+        ("images/b.jfif", "masks/b.bmp"),
+        ("images/c.png", "masks/c.png"),
+    ]
+
+
+def test_hidden_files_are_counted_and_left_out(touch):
+    root = touch("images/a.jpg", "images/._a.jpg", "masks/a.png", "masks/.ipynb_checkpoints/a.png")
+    with pytest.warns(UserWarning, match=r"1 files in .*(images|masks) are left out.*: 1 hidden"):
+        assert relative(MaskFolders(root / "images", root / "masks").find_pairs(), root) == [
+            ("images/a.jpg", "masks/a.png")
+        ]
+
+
+def test_masks_that_share_no_name_with_an_image_name_the_option(touch):
+    root = touch("images/a.jpg", "masks/a_mask.gif")
+    with pytest.raises(FileNotFoundError, match=r"no image has a mask: .*such as .*a_mask\.gif; .*data\.mask_suffix"):
+        MaskFolders(root / "images", root / "masks").find_pairs()
+
+
+def test_vocs_files_may_have_another_suffix(tmp_path, write_voc):
+    home = write_voc(tmp_path, val=1)
+    (home / "JPEGImages/val_0.jpg").rename(home / "JPEGImages/val_0.JPEG")
+    (home / "SegmentationClass/val_0.png").rename(home / "SegmentationClass/val_0.PNG")
+    assert [path.name for path in VocLayout(home).find_pairs("val")[0]] == ["val_0.JPEG", "val_0.PNG"]
+    assert VocLayout(home).find_masks("val")["val_0"].name == "val_0.PNG"

@@ -32,11 +32,23 @@ def test_gray_values_are_the_classes(tmp_path, save):
     assert read_mask(save(tmp_path / "mask.png", [[3, 255, 0]]), 4).tolist() == [[3, 255, 0]]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "1", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK"])
 def test_a_color_image_is_no_mask_and_the_message_says_what_to_do(tmp_path, save, mode):
-    path = save(tmp_path / "mask.png", [[0, 255]], mode)
-    with pytest.raises(ValueError, match=rf"mask\.png must be .* got mode {mode}: .* data\.class_table"):
+    path = save(tmp_path / "mask.tif", [[[0, 0, 0], [0, 1, 0]]], mode)
+    with pytest.raises(ValueError, match=rf"mask\.tif must be .* got mode {mode}: .* data\.class_table"):
         read_mask(path, 21)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_gray_that_is_stored_as_colors_is_read_as_gray(tmp_path, save, read_table, mode):
+    path = save(tmp_path / "mask.png", [[0, 2, 255]], mode)
+    assert read_mask(path, 3).tolist() == [[0, 2, 255]]
+    assert read_mask(path, 2, table=read_table("name,id\na,0\nb,2\n")).tolist() == [[0, 1, 255]]
+
+
+def test_one_bit_holds_two_classes(tmp_path, save):
+    mask = read_mask(save(tmp_path / "mask.png", [[0, 255]], "1"), 2)
+    assert (mask.tolist(), mask.dtype) == ([[0, 1]], np.uint8)
 
 
 def test_a_value_that_is_no_class_is_named(tmp_path, save):
@@ -71,11 +83,15 @@ def test_numbers_stand_for_what_the_table_says(tmp_path, save, read_table):
     assert read_mask(path, 2, table=table).tolist() == [[255, 0, 0, 1, 255]]
 
 
-def test_numbers_of_16_bits_need_a_table(tmp_path, read_table):
+def test_numbers_of_16_bits_are_classes_or_the_tables(tmp_path, read_table):
     Image.fromarray(np.array([[300, 5]], np.uint16)).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=r"must hold classes 0 to 5 and 255, got 300 \(1 pixels\)"):
+        read_mask(tmp_path / "mask.png", 6)
     assert read_mask(tmp_path / "mask.png", 2, table=read_table("name,id\na,5\nb,300\n")).tolist() == [[1, 0]]
-    with pytest.raises(ValueError, match="got mode I;16"):
-        read_mask(tmp_path / "mask.png", 2)
+    with pytest.raises(ValueError, match=r"must hold colors, .* got numbers of mode I;16"):
+        read_mask(tmp_path / "mask.png", 1, table=read_table("name,r,g,b\na,5,5,5\n"))
+    Image.fromarray(np.array([[4, 255]], np.uint16)).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", 5).tolist() == [[4, 255]]
 
 
 def test_colors_stand_for_what_the_table_says(tmp_path, save, read_table):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobilevision.segmentation import deeplabv3_mobilenet_v2
-from mobilevision.segmentation.multi_scale import PAPER_SCALES, average_probabilities, running_at, scale_size
+from mobilevision.segmentation.head import deeplabv3_mobilenet_v2
+from mobilevision.segmentation.multi_scale import PAPER_SCALES, average_probabilities, scale_size
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_several_passes_are_the_mean_of_their_probabilities(network):
         pixels = images.float() / 255
         scaled = F.interpolate(pixels, size=(side, side), mode="bilinear", align_corners=True)
         for view in (scaled, scaled.flip(3)):
-            logits = network.predict_coarse(view)
+            (logits,) = network.compute(view).values()
             logits = F.interpolate(logits, size=(65, 65), mode="bilinear", align_corners=True)
             passes.append(logits.softmax(1))
         passes[-1] = passes[-1].flip(3)
@@ -55,26 +55,7 @@ def test_several_passes_are_the_mean_of_their_probabilities(network):
 
 
 @torch.no_grad()
-def test_looking_mirrored_too_makes_the_answer_mirror_with_the_picture(network):
+def test_with_mirrored_passes_the_answer_mirrors_with_the_image(network):
     images = draw_images(count=1)
     mirrored = average_probabilities(network, images.flip(-1), (0.75, 1.25))
     torch.testing.assert_close(average_probabilities(network, images, (0.75, 1.25)), mirrored.flip(-1))
-
-
-@torch.no_grad()
-def test_another_output_stride_lasts_as_long_as_the_block(network):
-    options = dict(network.options)
-    with running_at(network, 8):
-        assert network.predict_coarse(draw_images()).shape[-2:] == (9, 9)
-        assert [branch.conv.dilation[0] for branch in network.head.atrous] == [12, 24, 36]
-    assert network.predict_coarse(draw_images()).shape[-2:] == (5, 5)
-    assert network.options == options
-
-
-def test_the_output_stride_comes_back_after_an_error(network):
-    with pytest.raises(KeyError), running_at(network, 32):
-        raise KeyError
-    assert network.backbone.output_stride == 16
-    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, got 12"), running_at(network, 12):
-        pass
-    assert network.backbone.output_stride == 16

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilevision.segmentation.preprocess import PAD_PIXEL, EvalTransform
-from mobilevision.segmentation.transforms import TrainTransform
+from mobilevision.segmentation.preprocess import PAD_PIXEL, FitTransform
+from mobilevision.segmentation.transforms import SegmentationAugment
 from mobilevision.segmentation.types import IGNORE_INDEX
 
 
@@ -17,7 +17,7 @@ from mobilevision.segmentation.types import IGNORE_INDEX
     seed=st.integers(0, 2**32 - 1),
 )
 def test_training_images_and_masks_come_out_at_the_same_size(draw_pair, height, width, input_size, seed):
-    image, mask = TrainTransform(input_size)(*draw_pair(height, width), seed)
+    image, mask = SegmentationAugment(input_size)(*draw_pair(height, width), seed)
     assert (image.shape, image.dtype) == ((3, input_size, input_size), torch.uint8)
     assert (mask.shape, mask.dtype) == ((input_size, input_size), torch.uint8)
     assert set(mask.unique().tolist()) <= {0, 1, 2, 3, 4, IGNORE_INDEX}
@@ -25,7 +25,7 @@ def test_training_images_and_masks_come_out_at_the_same_size(draw_pair, height, 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_image_and_mask_move_alike(draw_pair, seed):
-    image, mask = TrainTransform(128)(*draw_pair(120, 100), seed)
+    image, mask = SegmentationAugment(128)(*draw_pair(120, 100), seed)
     kept = mask != IGNORE_INDEX
     # Interpolation blurs the image at the edges of the squares, which the mask keeps sharp.
     off = (image[0].int() - 40 * mask.int()).abs()[kept] > 20
@@ -34,7 +34,7 @@ def test_image_and_mask_move_alike(draw_pair, seed):
 
 
 def test_the_seed_alone_decides_the_augmentation(draw_pair):
-    transform, again, pair = TrainTransform(64), TrainTransform(64), draw_pair(90, 120)
+    transform, again, pair = SegmentationAugment(64), SegmentationAugment(64), draw_pair(90, 120)
     first = [transform(*pair, seed) for seed in (3, 4, 5)]
     second = [again(*pair, seed) for seed in (5, 4, 3)][::-1]
     for one, other in zip(first, second, strict=True):
@@ -44,7 +44,7 @@ def test_the_seed_alone_decides_the_augmentation(draw_pair):
 
 
 def test_a_small_image_is_padded_below_and_to_the_right(draw_pair):
-    image, mask = TrainTransform(64, min_scale=1.0, max_scale=1.0)(*draw_pair(32, 48), 0)
+    image, mask = SegmentationAugment(64, min_scale=1.0, max_scale=1.0)(*draw_pair(32, 48), 0)
     assert (mask[:32].sum(dim=0) < 32 * IGNORE_INDEX).sum() == 48
     assert torch.equal(mask[32:], torch.full((32, 64), IGNORE_INDEX, dtype=torch.uint8))
     assert torch.equal(image[:, 32:], torch.full((3, 32, 64), PAD_PIXEL, dtype=torch.uint8))
@@ -52,23 +52,23 @@ def test_a_small_image_is_padded_below_and_to_the_right(draw_pair):
 
 def test_training_has_a_larger_image_as_evaluation_does(draw_pair):
     large, mask = draw_pair(390, 260, side=96)
-    transform = TrainTransform(65, min_scale=1.0, max_scale=1.0)
+    transform = SegmentationAugment(65, min_scale=1.0, max_scale=1.0)
     image, crop = next(pair for seed in range(9) if (pair := transform(large, mask, seed))[1][0, 0] != IGNORE_INDEX)
-    assert torch.equal(image, EvalTransform(65)(large))
+    assert torch.equal(image, FitTransform(65)(large))
     assert (crop[:, :43] != IGNORE_INDEX).all()
     assert (crop[:, 43:] == IGNORE_INDEX).all()
     assert (image[0, :, :43].int() - 40 * crop[:, :43].int()).abs().float().mean() < 10
 
 
 def test_all_scales_come_and_no_others():
-    transform = TrainTransform(16)
+    transform = SegmentationAugment(16)
     image, mask = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
     areas = {int((transform(image, mask, seed)[1] == 0).sum()) for seed in range(150)}
     assert areas == {side * side for side in (2, 3, 4, 5, 6, 7, 8)}
 
 
 def test_mirroring_is_independent_of_the_place_of_the_crop():
-    transform = TrainTransform(40, min_scale=2.0, max_scale=2.0)
+    transform = SegmentationAugment(40, min_scale=2.0, max_scale=2.0)
     columns = np.broadcast_to(np.arange(40, dtype=np.uint8), (40, 40))
     lefts = {True: [], False: []}
     for seed in range(200):
@@ -82,4 +82,4 @@ def test_mirroring_is_independent_of_the_place_of_the_crop():
 @pytest.mark.parametrize("scales", [(0.0, 1.0), (1.5, 1.0)])
 def test_scales_that_make_no_sense_are_refused(scales):
     with pytest.raises(ValueError, match="min_scale must be above 0 and at most max_scale, got"):
-        TrainTransform(64, min_scale=scales[0], max_scale=scales[1])
+        SegmentationAugment(64, min_scale=scales[0], max_scale=scales[1])

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,8 +119,10 @@ def evaluate_share(rank, address, queue):
     torch.distributed.destroy_process_group()
 
 
+# Python 3.12 warns of every fork of a process with threads.
+@pytest.mark.filterwarnings("ignore:.*fork.* may lead to deadlocks")
 def test_two_processes_measure_exactly_what_one_does_even_if_one_of_them_has_no_images(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     processes = [
         context.Process(target=evaluate_share, args=(rank, f"file://{tmp_path}/meeting", queue)) for rank in range(2)

@@ -6,9 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mobilevision.backbone import MobileNetV2
+from mobilevision import MobileNetV2, get_model
 from mobilevision.training import optimization
-from mobilevision.training.optimization import make_optimizer, make_schedule, parameter_groups, start_later
+from mobilevision.training.optimization import (
+    OptimConfig,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    start_later,
+)
 
 SCHEDULES = ("constant", "cosine", "poly", "exponential")
 
@@ -203,3 +209,54 @@ def test_one_kernel_over_all_parameters_does_the_same():
             optimizer.step()
     for first, second in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         torch.testing.assert_close(first, second)
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.device("meta"):
+        return get_model("ssdlite_mobilenet_v2", width_mult=0.1)
+
+
+def frozen(network: nn.Module, epochs: range, **options) -> list[str]:
+    """Return for each epoch which batch normalizations are frozen: those of the backbone, all, or none."""
+    counts = {
+        sum(isinstance(module, nn.BatchNorm2d) for module in part.modules()): name
+        for name, part in (("backbone", network.backbone), ("all", network), ("none", nn.Identity()))
+    }
+    config = OptimConfig(**options)
+    return [counts[len(config.find_frozen_norms(network, epoch))] for epoch in epochs]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["none", "none", "none", "none"]),
+        # A frozen backbone's norms are frozen with it.
+        ({"frozen_epochs": 2}, ["backbone", "backbone", "none", "none"]),
+        ({"backbone_rate": 0.0}, ["backbone"] * 4),
+        ({"freeze_norm": "backbone", "freeze_norm_from": 3}, ["none", "none", "none", "backbone"]),
+        ({"freeze_norm": True}, ["all"] * 4),
+        ({"frozen_epochs": 1, "freeze_norm": True, "freeze_norm_from": 2}, ["backbone", "none", "all", "all"]),
+    ],
+)
+def test_norms_are_frozen_in_their_epochs(network, options, expected) -> None:
+    assert frozen(network, range(4), **options) == expected
+
+
+def test_a_backbone_is_frozen_for_its_epochs_or_for_ever() -> None:
+    assert [OptimConfig(frozen_epochs=2).backbone_frozen(epoch) for epoch in range(4)] == [True, True, False, False]
+    assert OptimConfig(backbone_rate=0.0).backbone_frozen(10**9)
+    assert not OptimConfig().backbone_frozen(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone_rate": -1}, "backbone_rate must be at least 0, got -1"),
+        ({"freeze_norm_from": 2}, "freeze_norm_from must be at least 0, and 0 without freeze_norm, got 2"),
+        ({"freeze_norm": True, "freeze_norm_from": -1}, "freeze_norm_from must be at least 0, .*, got -1"),
+    ],
+)
+def test_options_of_the_optimization_outside_their_range_are_refused(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        OptimConfig(**options)

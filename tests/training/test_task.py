@@ -4,11 +4,25 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 
-from mobilevision.weights.file import load_network, read_weights, save_weights
+from mobilevision import ClassificationTask, get_model
+from mobilevision.training.task import sum_parts
+from mobilevision.weights.file import read_weights
+
+
+@pytest.fixture
+def train(make_trainer, make_task, make_data):
+    """Train a task of these options without validation, and return the trainer."""
+
+    def train(options, *callbacks, **run):
+        trainer = make_trainer(*callbacks, limit_val_batches=0, **run)
+        trainer.fit(make_task(**options), make_data())
+        return trainer
+
+    return train
 
 
 class Rates(Callback):
-    """Keep the learning rate of every step."""
+    """The learning rate of every step."""
 
     def __init__(self) -> None:
         self.rates: list[float] = []
@@ -17,29 +31,12 @@ class Rates(Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-@pytest.fixture
-def trained_rates(make_trainer, tiny_task, tiny_data):
-    """Train and give the rate of every step."""
-
-    def train(options: dict, trainer_options: dict) -> list[float]:
-        watch = Rates()
-        trainer = make_trainer(watch, limit_val_batches=0, **trainer_options)
-        trainer.fit(tiny_task(learning_rate=0.01, **options), tiny_data())
-        return watch.rates
-
-    return train
-
-
 @pytest.mark.parametrize(
-    ("options", "trainer_options", "rates"),
+    ("options", "run", "rates"),
     [
         ({"schedule": "poly"}, {"max_epochs": 1}, [(1 - step / 6) ** 0.9 for step in range(6)]),
         ({"schedule": "exponential", "decay": 0.5}, {"max_epochs": 2}, [1.0] * 6 + [0.5] * 6),
-        (
-            {"schedule": "exponential", "decay": 0.5},
-            {"max_epochs": 9, "max_steps": 8},
-            [1.0] * 6 + [0.5] * 2,
-        ),
+        ({"schedule": "exponential", "decay": 0.5}, {"max_epochs": 9, "max_steps": 8}, [1.0] * 6 + [0.5] * 2),
         ({"schedule": "exponential", "decay": 0.5}, {"max_epochs": -1, "max_steps": 7}, [1.0] * 6 + [0.5]),
         (
             {"schedule": "exponential", "decay": 0.5},
@@ -55,67 +52,58 @@ def trained_rates(make_trainer, tiny_task, tiny_data):
         ({"schedule": "constant", "warmup_steps": 3}, {"max_epochs": 1}, [1 / 3, 2 / 3, 1, 1, 1, 1]),
     ],
 )
-def test_the_rate_follows_the_schedule_over_the_whole_run(trained_rates, options, trainer_options, rates) -> None:
-    assert trained_rates(options, trainer_options) == pytest.approx([0.01 * rate for rate in rates])
+def test_the_rate_follows_the_schedule_over_the_whole_run(train, options, run, rates):
+    watch = Rates()
+    train({"learning_rate": 0.01, **options}, watch, **run)
+    assert watch.rates == pytest.approx([0.01 * rate for rate in rates])
 
 
-def test_a_run_without_an_end_is_refused(make_trainer, tiny_task, tiny_data) -> None:
+def test_a_run_without_an_end_is_refused(train):
     with pytest.raises(ValueError, match=r"trainer\.max_epochs or trainer\.max_steps must be set"):
-        make_trainer(max_epochs=-1).fit(tiny_task(), tiny_data())
+        train({}, max_epochs=-1)
 
 
-def test_training_lowers_the_loss(make_trainer, tiny_task, tiny_data) -> None:
+def test_training_lowers_the_loss(make_trainer, make_task, make_data):
     losses = []
 
     class Watch(Callback):
         def on_train_batch_end(self, trainer, module, outputs, *args) -> None:
             losses.append(outputs["loss"].item())
 
-    make_trainer(Watch(), max_epochs=20, limit_val_batches=0).fit(
-        tiny_task(optimizer="adamw", learning_rate=0.01), tiny_data(num_train=32, batch_size=8)
+    make_trainer(Watch(), max_epochs=10, limit_val_batches=0).fit(
+        make_task(optimizer="adamw", learning_rate=0.01), make_data(num_train=32, batch_size=8)
     )
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
-def test_frozen_parts_stay_as_they_are(make_trainer, tiny_task, tiny_data) -> None:
-    task = tiny_task(learning_rate=0.1)
-    task.network.backbone.requires_grad_(False)
-    before = {name: parameter.clone() for name, parameter in task.network.named_parameters()}
-    make_trainer(max_steps=3, limit_val_batches=0).fit(task, tiny_data())
-    changed = {name for name, parameter in task.network.named_parameters() if not torch.equal(parameter, before[name])}
-    assert changed == {"head.linear.weight", "head.linear.bias"}
-
-
-def state_by_epoch(task, data, make_trainer, **options):
-    """Copies of the network's state before training and after each epoch."""
-    states = [{name: tensor.clone() for name, tensor in task.network.state_dict().items()}]
+def states_by_epoch(task, data, make_trainer, *callbacks):
+    """Return copies of the network's state at the start of training and after each of two epochs."""
+    states = []
 
     class Watch(Callback):
-        def on_train_epoch_end(self, trainer, module) -> None:
+        def keep(self, trainer, module) -> None:
             states.append({name: tensor.clone() for name, tensor in module.network.state_dict().items()})
 
-    make_trainer(Watch(), max_epochs=2, **options).fit(task, data)
+        on_train_start = on_train_epoch_end = keep
+
+    make_trainer(Watch(), *callbacks, max_epochs=2, limit_val_batches=0).fit(task, data)
     return states
 
 
+def changed(before, after):
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
 def changed_parts(before, after):
-    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    return {name.split(".")[0] for name in changed(before, after)}
 
 
-def test_a_backbone_with_rate_zero_is_left_as_it_is_with_its_statistics(make_trainer, tiny_task, tiny_data) -> None:
-    task = tiny_task(learning_rate=0.1, backbone_rate=0.0)
-    states = state_by_epoch(task, tiny_data(), make_trainer)
-    assert changed_parts(states[0], states[2]) == {"head"}
+def test_a_backbone_with_rate_zero_is_left_as_it_is_with_its_statistics(make_trainer, make_task, make_data):
+    states = states_by_epoch(make_task(learning_rate=0.1, backbone_rate=0.0), make_data(), make_trainer)
+    assert changed(states[0], states[2]) == {f"heads.classification.linear.{part}" for part in ("weight", "bias")}
 
 
-def test_a_backbone_is_frozen_for_the_first_epochs_only(make_trainer, tiny_task, tiny_data) -> None:
-    task = tiny_task(learning_rate=0.1, frozen_epochs=1)
-    states = state_by_epoch(task, tiny_data(), make_trainer)
-    assert changed_parts(states[0], states[1]) == {"head"}
-    assert changed_parts(states[1], states[2]) == {"backbone", "head"}
-
-
-def test_a_frozen_backbone_costs_no_gradients(make_trainer, tiny_task, tiny_data) -> None:
+def test_a_backbone_is_frozen_for_the_first_epochs_only_and_costs_no_gradients(make_trainer, make_task, make_data):
     class Gradients(Callback):
         by_epoch: ClassVar[dict[int, bool]] = {}
 
@@ -123,112 +111,65 @@ def test_a_frozen_backbone_costs_no_gradients(make_trainer, tiny_task, tiny_data
             parameters = pl_module.network.backbone.parameters()
             self.by_epoch[trainer.current_epoch] = all(each.grad is not None for each in parameters)
 
-    trainer = make_trainer(Gradients(), max_epochs=2, limit_val_batches=0)
-    trainer.fit(tiny_task(learning_rate=0.1, frozen_epochs=1), tiny_data())
+    states = states_by_epoch(make_task(learning_rate=0.1, frozen_epochs=1), make_data(), make_trainer, Gradients())
+    assert changed_parts(states[0], states[1]) == {"heads"}
+    assert changed_parts(states[1], states[2]) == {"backbone", "heads"}
     assert Gradients.by_epoch == {0: False, 1: True}
 
 
-def test_the_backbone_has_a_rate_of_its_own(make_trainer, tiny_task, tiny_data) -> None:
-    trainer = make_trainer(max_steps=1, limit_val_batches=0)
-    trainer.fit(tiny_task(learning_rate=0.5, backbone_rate=0.1, schedule="constant"), tiny_data())
+def test_frozen_norms_keep_their_statistics_and_train_their_weights(make_trainer, make_task, make_data):
+    first, second, third = states_by_epoch(
+        make_task(learning_rate=0.1, freeze_norm=True, freeze_norm_from=1), make_data(), make_trainer
+    )
+    running = {name for name in first if "running" in name}
+    assert running <= changed(first, second)
+    later = changed(second, third)
+    assert any(name.endswith("norm.bias") for name in later)
+    assert not any("running" in name or "num_batches" in name for name in later)
+
+
+def test_the_backbone_has_a_rate_of_its_own(train):
+    trainer = train({"learning_rate": 0.5, "backbone_rate": 0.1, "schedule": "constant"}, max_steps=1)
     assert [group["lr"] for group in trainer.optimizers[0].param_groups] == pytest.approx([0.05, 0.05, 0.5, 0.5])
-    with pytest.raises(ValueError, match="backbone_rate must be at least 0, got -1"):
-        tiny_task(backbone_rate=-1)
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
-def test_gradients_can_be_clipped_where_the_optimizer_is_not_fused(make_trainer, tiny_task, tiny_data, clip) -> None:
-    trainer = make_trainer(max_steps=1, limit_val_batches=0, gradient_clip_val=clip)
-    trainer.fit(tiny_task(learning_rate=0.1, optimizer="adamw"), tiny_data())
+def test_gradients_can_be_clipped_where_the_optimizer_is_not_fused(train, clip):
+    trainer = train({"learning_rate": 0.1, "optimizer": "adamw"}, max_steps=1, gradient_clip_val=clip)
     assert bool(trainer.optimizers[0].param_groups[0]["fused"]) == (clip is None)
 
 
-def test_frozen_norms_keep_their_statistics_and_train_their_weights(make_trainer, tiny_task, tiny_data) -> None:
-    task = tiny_task(learning_rate=0.1, freeze_norm=True)
-    states = state_by_epoch(task, tiny_data(), make_trainer)
-    changed = {name for name in states[0] if not torch.equal(states[0][name], states[2][name])}
-    assert any(name.endswith("norm.bias") for name in changed)
-    assert not any("running" in name or "num_batches" in name for name in changed)
-
-
-def test_norms_may_be_frozen_once_their_statistics_have_followed(make_trainer, tiny_task, tiny_data) -> None:
-    task = tiny_task(learning_rate=0.1, freeze_norm=True, freeze_norm_from=1)
-    first, second, third = state_by_epoch(task, tiny_data(), make_trainer)
-    running = [name for name in first if "running" in name]
-    assert running
-    for name in running:
-        assert not torch.equal(first[name], second[name])
-        assert torch.equal(second[name], third[name])
-
-
-@pytest.mark.parametrize(("norm", "first"), [(False, 2), (True, -1)])
-def test_norms_are_frozen_from_an_epoch_on_only_if_they_are_frozen(tiny_task, norm, first) -> None:
-    with pytest.raises(
-        ValueError, match=f"freeze_norm_from must be at least 0, and 0 without freeze_norm, got {first}"
-    ):
-        tiny_task(freeze_norm=norm, freeze_norm_from=first)
-
-
-def test_a_task_starts_from_the_weights_it_is_given(tiny_task, tmp_path) -> None:
-    source = tiny_task()
-    save_weights(source.network, tmp_path / "a.safetensors")
-    all_of_it = tiny_task(weights=str(tmp_path / "a.safetensors")).network.state_dict()
-    backbone_only = tiny_task(backbone_weights=str(tmp_path / "a.safetensors")).network.state_dict()
-    for name, tensor in source.network.state_dict().items():
-        assert torch.equal(all_of_it[name], tensor)
-        assert torch.equal(backbone_only[name], tensor) == (not name.startswith("head"))
-
-
-def test_the_network_is_channels_last(tiny_task) -> None:
-    weight = tiny_task().network.backbone.stem.conv.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
-    assert not weight.is_contiguous()
-
-
-def test_a_checkpoint_says_of_itself_what_network_it_holds(make_trainer, tiny_task, tiny_data, tmp_path) -> None:
-    task = tiny_task()
-    make_trainer(ModelCheckpoint(tmp_path, "last"), max_steps=2, limit_val_batches=0).fit(
-        task, tiny_data(class_names=("dark", "light"))
-    )
-    card = read_weights(tmp_path / "last.ckpt").card
-    assert (card.model, card.options, card.class_names) == ("tiny", task.network.options, ("dark", "light"))
-    other = tiny_task().network
-    load_network(other, tmp_path / "last.ckpt")
-    assert all(torch.equal(tensor, task.network.state_dict()[name]) for name, tensor in other.state_dict().items())
-    assert other.class_names == ("dark", "light")
-
-
-def test_a_checkpoint_of_averaged_weights_gives_the_average(make_trainer, tiny_task, tiny_data, tmp_path) -> None:
+def test_a_checkpoint_of_averaged_weights_holds_the_average(make_trainer, make_task, make_data, tmp_path):
     keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = make_trainer(EMAWeightAveraging(decay=0.75), keep, max_steps=2, limit_val_batches=0)
-    trainer.fit(tiny_task(learning_rate=0.1), tiny_data())
+    trainer.fit(make_task(learning_rate=0.1), make_data())
+    name = "heads.classification.linear.weight"
     first, second = (
-        torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)["current_model_state"][
-            "network.head.linear.weight"
-        ]
+        torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)["current_model_state"][f"network.{name}"]
         for step in (1, 2)
     )
-    average = read_weights(tmp_path / "step=2.ckpt").tensors["head.linear.weight"]
+    average = read_weights(tmp_path / "step=2.ckpt").tensors[name]
     assert not torch.allclose(first, second)
     torch.testing.assert_close(average, 0.75 * first + 0.25 * second)
 
 
-def test_a_set_with_another_class_count_is_refused_before_training(make_trainer, tiny_task, tiny_data) -> None:
+def test_a_run_is_not_resumed_with_classes_in_another_order(make_trainer, make_task, make_data, tmp_path):
+    make_trainer(ModelCheckpoint(tmp_path, "last"), max_steps=2, limit_val_batches=0).fit(make_task(), make_data())
+    other = make_data(class_names=("light", "dark"))
+    message = "resumed with the classes it began with: the checkpoint has dark, light, .*, the data has light, dark"
+    with pytest.raises(ValueError, match=message):
+        make_trainer(max_steps=4).fit(make_task(), other, ckpt_path=tmp_path / "last.ckpt")
+
+
+def test_a_task_trains_on_loaders_without_a_data_module(make_trainer, make_task, make_data):
+    data, task = make_data(), make_task(num_classes=2)
     trainer = make_trainer(max_epochs=1)
-    with pytest.raises(ValueError, match=r"the data has 3 classes \(a, b, c, \.\.\.\), the network has 2: set model"):
-        trainer.fit(tiny_task(), tiny_data(class_names=("a", "b", "c")))
-    assert trainer.global_step == 0
+    trainer.fit(task, data.train_dataloader(), data.val_dataloader())
+    assert (trainer.global_step, task.report.num_images) == (6, 5)
 
 
-def test_a_task_trains_on_loaders_without_a_data_module(make_trainer, tiny_task, tiny_data) -> None:
-    data = tiny_data()
-    trainer = make_trainer(max_epochs=1)
-    trainer.fit(tiny_task(), data.train_dataloader(), data.val_dataloader())
-    assert trainer.global_step == 6
-
-
-def test_steps_draw_other_numbers_and_the_same_again_in_another_run(make_trainer, tiny_task, tiny_data) -> None:
-    def draws() -> list[float]:
+def test_steps_draw_other_numbers_and_the_same_again_in_another_run(make_trainer, make_task, make_data):
+    def draws(before: int) -> list[float]:
         drawn = []
 
         class Draw(Callback):
@@ -236,13 +177,21 @@ def test_steps_draw_other_numbers_and_the_same_again_in_another_run(make_trainer
                 drawn.append(torch.rand(1).item())
 
         torch.manual_seed(5)
-        task = tiny_task()
-        torch.rand(len(runs))  # What happened before the run does not matter.
-        make_trainer(Draw(), max_epochs=2, limit_val_batches=0).fit(task, tiny_data())
+        task = make_task()
+        torch.rand(before)  # What happened before the run does not matter.
+        make_trainer(Draw(), max_epochs=2, limit_val_batches=0).fit(task, make_data())
         return drawn
 
-    runs: list[list[float]] = []
-    for _ in range(2):
-        runs.append(draws())
-    assert runs[0] == runs[1]
-    assert len(set(runs[0])) == 12
+    first = draws(0)
+    assert draws(3) == first
+    assert len(set(first)) == 12
+
+
+def test_a_network_is_in_the_mode_of_its_task_whether_it_is_given_or_built_later(make_task):
+    assert make_task(num_classes=2).network.training
+    assert not make_task(num_classes=2).eval().network.training
+    assert ClassificationTask(get_model("mobilenet_v2", width_mult=0.1).eval()).network.training
+
+
+def test_the_parts_of_a_loss_are_added_up():
+    assert sum_parts({"localization": torch.tensor(1.5), "classification": torch.tensor(2.0)}) == 3.5

@@ -3,90 +3,21 @@ import torch
 
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
-from mobilevision.segmentation import deeplabv3_mobilenet_v2
-from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.classes import COCO_ROWS, background_option, drop_background, match_classes, select_classes
+from mobilevision.detection.head import COCO_ROWS
+from mobilevision.models import get_model
+from mobilevision.weights.card import HeadCard, Weights, WeightsCard
+from mobilevision.weights.classes import match_classes, remap_head_by_class_name, select_classes
 
 
-def weights_of(network) -> Weights:
-    return Weights(network.state_dict(), WeightsCard.of(network))
+def card(num_classes, class_names=(), **options) -> HeadCard:
+    return HeadCard("classification", {"num_classes": num_classes, **options}, tuple(class_names))
 
 
-def rebuild(function, weights):
-    network = function(**weights.card.options).eval()
-    network.load_state_dict(weights.tensors)
-    return network
-
-
-def card(num_classes, class_names=(), model="mobilenet_v2", **options) -> WeightsCard:
-    return WeightsCard(model, {"num_classes": num_classes, **options}, tuple(class_names))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize(("place", "kept"), [(None, slice(1, 3)), ("first", slice(1, 3)), ("last", slice(0, 2))])
-def test_the_other_classes_close_the_gap_of_the_background(place, kept):
-    network = mobilenet_v2(3, width_mult=0.35, background=place).eval()
-    network.class_names = ("one", "two", "three")
-
-    weights = drop_background(weights_of(network))
-
-    images = torch.rand(2, 3, 64, 64)
-    assert weights.card.class_names == network.class_names[kept]
-    assert weights.card.options["background"] is None
-    torch.testing.assert_close(rebuild(mobilenet_v2, weights)(images), network(images)[:, kept])
-
-
-def test_a_classifier_of_one_class_has_none_to_spare():
-    with pytest.raises(ValueError, match=r"only a classifier of two classes or more .*, got mobilenet_v2 of 1"):
-        drop_background(weights_of(mobilenet_v2(1, width_mult=0.35)))
-
-
-def test_a_detector_has_no_background_to_drop():
-    with pytest.raises(ValueError, match="got ssdlite_mobilenet_v2 of 3"):
-        drop_background(weights_of(ssdlite_mobilenet_v2(3, width_mult=0.35)))
-
-
-@torch.inference_mode()
-def test_a_detectors_background_stays_whatever_classes_are_kept():
-    network = ssdlite_mobilenet_v2(4, width_mult=0.35, input_size=64).eval()
-
-    smaller = rebuild(ssdlite_mobilenet_v2, select_classes(weights_of(network), [3, 1]))
-
-    images = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(smaller(images).logits, network(images).logits[..., [0, 4, 2]])
-    torch.testing.assert_close(smaller(images).offsets, network(images).offsets)
-
-
-@torch.inference_mode()
-def test_a_segmenter_keeps_the_classes_it_is_told_to():
-    network = deeplabv3_mobilenet_v2(4, width_mult=0.35).eval()
-
-    smaller = rebuild(deeplabv3_mobilenet_v2, select_classes(weights_of(network), [0, 2]))
-
-    images = torch.rand(1, 3, 65, 65)
-    torch.testing.assert_close(smaller(images), network(images)[:, [0, 2]])
-
-
-@pytest.mark.parametrize("classes", [[], [3], [-1]])
-def test_classes_that_there_are_not_are_refused(classes):
-    with pytest.raises(ValueError, match="classes must be among 0 to 2"):
-        select_classes(weights_of(mobilenet_v2(3, width_mult=0.35)), classes)
-
-
-@pytest.mark.parametrize(
-    ("num_classes", "names", "expected"),
-    [
-        (1001, (), "first"),
-        (1000, (), None),
-        (5, (), None),
-        (2, ("Background", "cat"), "first"),
-        (2, ("cat", "background"), "last"),
-        (2, ("cat", "dog"), None),
-        (1001, ("background",), "first"),
-    ],
-)
-def test_a_background_is_known_by_its_name_or_by_the_count(num_classes, names, expected):
-    assert background_option(num_classes, names) == {"background": expected}
+def head(num_classes, class_names=(), name="mobilenet_v2"):
+    with torch.device("meta"):
+        built = get_model(name, num_classes=num_classes, width_mult=0.1).head
+    built.class_names = tuple(class_names)
+    return built
 
 
 @pytest.mark.parametrize(
@@ -97,20 +28,74 @@ def test_a_background_is_known_by_its_name_or_by_the_count(num_classes, names, e
         (card(2, ("cat", "dog")), 2, ("dog", "cat"), {0: 1, 1: 0}, "by name"),
         (card(3, background="first"), 2, (), {0: 1, 1: 2}, "without the background"),
         (card(3, background="last"), 2, (), {0: 0, 1: 1}, "without the background"),
+        (card(3, ("none", "cat", "dog"), background="first"), 2, ("dog", "cat"), {0: 2, 1: 1}, "by name"),
         (card(3), 2, (), {}, "by name"),
         (card(3, ("cat", "dog", "owl")), 2, ("owl", "bird"), {0: 2}, "by name"),
         (card(2, ("cat", "dog")), 3, ("dog", "bird", "cat"), {0: 1, 2: 0}, "by name"),
-        (card(90, model="ssdlite_mobilenet_v2"), 80, (), dict(enumerate(COCO_ROWS)), "without the numbers"),
+        # Of two classes of one name the first goes with the first, as ImageNet's cranes do.
+        (card(3, ("crane", "cat", "crane")), 2, ("crane", "crane"), {0: 0, 1: 2}, "by name"),
         (card(90), 80, (), {}, "by name"),
     ],
 )
 def test_classes_are_matched(theirs, num_classes, names, expected, how):
-    match = match_classes(theirs, num_classes, names)
-
-    assert match.theirs == expected
-    assert match.how.startswith(how)
+    assert match_classes(head(num_classes, names), theirs) == (expected, how)
 
 
-def test_cocos_numbers_leave_out_ten():
+def test_a_detector_of_80_classes_takes_them_from_cocos_90_numbers():
+    match = match_classes(head(80, name="ssdlite_mobilenet_v2"), card(90))
+    assert match == (dict(enumerate(COCO_ROWS)), "without the numbers that COCO does not use")
     assert len(COCO_ROWS) == 80
     assert (COCO_ROWS[0], COCO_ROWS[10], COCO_ROWS[11], COCO_ROWS[79]) == (0, 10, 12, 89)
+
+
+@pytest.mark.parametrize("count", [None, 0, "3"])
+def test_weights_that_do_not_state_their_classes_are_refused(count):
+    with pytest.raises(ValueError, match=f"num_classes of the weights must be at least 1, got {count}"):
+        match_classes(head(3), card(count))
+
+
+@pytest.mark.parametrize("classes", [[], [3], [-1]])
+def test_classes_that_there_are_not_cannot_be_selected(classes):
+    network = mobilenet_v2(3, width_mult=0.1)
+    weights = Weights(network.state_dict(), WeightsCard.of(network))
+    with pytest.raises(ValueError, match=r"classes must be among 0 to 2, and some of them, got \["):
+        select_classes(weights, "classification", network.head, classes)
+
+
+NETWORKS = ("mobilenet_v2", "ssdlite_mobilenet_v2", "deeplabv3_mobilenet_v2")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_rows_of_a_head_follow_the_names_of_its_classes(name):
+    network = get_model(name, num_classes=3, width_mult=0.1, input_size=64).eval()
+    images = torch.rand(1, 3, 64, 64)
+
+    def logits():
+        outputs = network(images)
+        # A detector's background stays in front.
+        return (outputs.logits[..., 1:] if name.startswith("ssdlite") else outputs.movedim(1, -1)).clone()
+
+    network.head.class_names = ("cat", "dog", "owl")
+    before = logits()
+    remap_head_by_class_name(network.head, ("owl", "cat", "dog"))
+
+    assert network.head.class_names == ("owl", "cat", "dog")
+    torch.testing.assert_close(logits(), before[..., [2, 0, 1]])
+
+
+def test_a_head_without_names_is_only_named():
+    network = ssdlite_mobilenet_v2(2, width_mult=0.1)
+    before = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
+    remap_head_by_class_name(network.head, ("cat", "dog"))
+    assert network.head.class_names == ("cat", "dog")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.head.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("own", "names"), [((), ("cat",)), (("cat", "dog"), ("cat", "owl")), (("cat", "dog"), ("cat", "dog", "owl"))]
+)
+def test_other_classes_than_those_of_the_head_are_refused(own, names):
+    message = rf"the data has {len(names)} classes \({', '.join(names)}, \.\.\.\), the network has 2"
+    with pytest.raises(ValueError, match=message):
+        remap_head_by_class_name(head(2, own), names)

@@ -2,7 +2,11 @@
 
 import json
 import zipfile
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,9 +17,10 @@ from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mobilevision.classification import mobilenet_v2
 from mobilevision.models import load_model
 from mobilevision.segmentation import deeplabv3_mobilenet_v2
-from mobilevision.weights.card import HeadCard
-from mobilevision.weights.file import read_weights, save_weights
+from mobilevision.weights.card import HeadCard, Weights
+from mobilevision.weights.file import read_weights
 from mobilevision.weights.layout import background_option
+from mobilevision.weights.loading import load_backbone
 from mobilevision.weights.state_dict import recognize_state_dict
 
 PROGRAMS = ("torchvision", "timm", "mmpretrain", "huggingface")
@@ -59,17 +64,6 @@ def test_the_logits_are_torchvisions(program, suffix, reference, state_dicts, wr
     torch.testing.assert_close(network(images), reference(normalize(images, program)), atol=1e-5, rtol=1e-4)
 
 
-def test_an_imported_network_is_the_same_after_saving_and_loading(state_dicts, write, tmp_path):
-    network = load_model(write(state_dicts["torchvision"]))
-    save_weights(network, tmp_path / "own.safetensors")
-
-    loaded = load_model(tmp_path / "own.safetensors")
-
-    assert (loaded.backbone.config, loaded.head.config) == (network.backbone.config, network.head.config)
-    tensors = network.state_dict()
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in loaded.state_dict().items())
-
-
 @pytest.mark.parametrize("width", [0.5, 0.75, 1.3, 1.4, 1.0])
 def test_every_width_and_class_count_of_torchvision_is_found(width):
     with torch.device("meta"):
@@ -88,6 +82,16 @@ def test_every_width_and_class_count_of_torchvision_is_found(width):
         lambda tensors: {"model": tensors},
         lambda tensors: {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
         lambda tensors: {"meta": {"epoch": 1}, "state_dict": {"model": tensors}},
+        lambda tensors: {"my_network": tensors, "optimizer": {"state": {0: torch.ones(3)}, "param_groups": []}},
+        lambda tensors: {"model": {f"model.module.net.{name}": tensor for name, tensor in tensors.items()}},
+        lambda tensors: {
+            "model": tensors,
+            "args": Namespace(lr=0.1, root=Path("data"), nested=SimpleNamespace(a=1)),
+            "best": np.float64(0.5),
+            "epoch": np.int64(3),
+            "curve": np.ones(3),
+            "random": np.random.RandomState(0).get_state(),
+        },
         lambda tensors: {
             "model": {name: tensor * 0 for name, tensor in tensors.items()},
             "model_ema": {"n_averaged": torch.tensor(3)}
@@ -324,3 +328,84 @@ def test_a_checkpoint_whose_parts_unpack_to_far_more_than_it_is_is_refused(state
 
     with pytest.raises(ValueError, match=r"bomb\.pth .* its parts are compressed, which torch\.save does not do"):
         read_weights(tmp_path / "bomb.pth")
+
+
+def tensors_of(names):
+    return {name: torch.ones(3) for name in names}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("unknown", ["classifier.4.weight", "fc.weight", "segmentation_head.bias"])
+def test_unknown_tensors_leave_the_backbone_alone_and_are_named(program, unknown, state_dicts, write):
+    path = write(state_dicts[program] | tensors_of([unknown]), config=CONFIG if program == "huggingface" else None)
+
+    tensors, card = read_weights(path)
+
+    assert card.heads == {}
+    assert unknown in card.provenance["unknown"]
+    assert not any(name.startswith("heads.") for name in tensors)
+    with pytest.raises(ValueError, match=rf"weights\.pth holds a backbone alone: .*; unknown beside it: .*{unknown}"):
+        load_model(path)
+    report = load_backbone(
+        mobilenet_v2(2, width_mult=0.35, norm_eps=1e-5, padding="symmetric"), Weights(tensors, card), path
+    )
+    assert unknown in report.unexpected
+
+
+def test_a_classifier_of_several_layers_is_not_taken_for_its_first(state_dicts, write):
+    tensors = state_dicts["torchvision"]
+    tensors |= {"classifier.1.weight": torch.ones(256, 1280), "classifier.1.bias": torch.ones(256)}
+    tensors |= {"classifier.3.weight": torch.ones(3, 256), "classifier.3.bias": torch.ones(3)}
+
+    card = read_weights(write(tensors)).card
+
+    assert card.heads == {}
+    assert card.provenance["unknown"] == (
+        "classifier.1.weight, classifier.1.bias, classifier.3.weight, classifier.3.bias"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "model.module.", "net.encoder."])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_backbone_under_any_prefix_and_head_is_read(program, prefix, state_dicts):
+    config = CONFIG if program == "huggingface" else None
+    bare = {
+        name: tensor for name, tensor in state_dicts[program].items() if not name.startswith(("classifier", "head"))
+    }
+    named = {prefix + name: tensor for name, tensor in bare.items()}
+
+    alone = recognize_state_dict(bare, config)
+    beside = recognize_state_dict(named | {"decoder.weight": torch.ones(3)}, config)
+
+    assert alone.card.heads == beside.card.heads == {}
+    assert alone.tensors.keys() == beside.tensors.keys()
+    assert (alone.card.provenance, beside.card.provenance) == ({}, {"unknown": "decoder.weight"})
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_torchvisions_features_alone_are_a_backbone(prefix, state_dicts):
+    tensors = state_dicts["torchvision"]
+    bare = {name.replace("features.", prefix): tensor for name, tensor in tensors.items() if "features" in name}
+
+    weights = recognize_state_dict(bare)
+
+    assert weights.card.heads == {}
+    assert torch.equal(weights.tensors["backbone.last.conv.weight"], tensors["features.18.0.weight"])
+
+
+def test_several_networks_in_one_file_are_refused(state_dicts):
+    tensors = state_dicts["torchvision"]
+    twice = {f"{prefix}{name}": tensor for prefix in ("student.", "teacher.") for name, tensor in tensors.items()}
+
+    with pytest.raises(ValueError, match=r"it holds 2 networks, student\., teacher\.: keep the tensors of one"):
+        recognize_state_dict(twice)
+
+
+def test_code_beside_the_tensors_is_refused_and_not_run(state_dicts, write, tmp_path):
+    class Touch:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    with pytest.raises(ValueError, match="it is refused: it holds more than tensors and plain values"):
+        read_weights(write({"model": state_dicts["torchvision"], "args": Touch()}))
+    assert not (tmp_path / "ran").exists()

@@ -8,7 +8,8 @@ from mobilevision.backbone.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mobilevision.classification import mobilenet_v2
 from mobilevision.detection import ssdlite_mobilenet_v2
 from mobilevision.weights.card import Weights, WeightsCard
-from mobilevision.weights.torchvision import map_torchvision, to_torchvision
+from mobilevision.weights.state_dict import recognize_state_dict
+from mobilevision.weights.torchvision import to_torchvision
 
 
 def weights_of(network):
@@ -29,7 +30,7 @@ def test_torchvision_loads_it_strictly_and_agrees(width, eps, trained):
 
 
 def test_there_and_back_every_tensor_is_the_same_to_the_bit(reference):
-    converted = to_torchvision(map_torchvision(reference.state_dict()))
+    converted = to_torchvision(recognize_state_dict(reference.state_dict()))
 
     assert converted.keys() == reference.state_dict().keys()
     assert all(torch.equal(converted[name], tensor) for name, tensor in reference.state_dict().items())

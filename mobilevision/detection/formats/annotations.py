@@ -18,6 +18,9 @@ FLAT_IN_TRAIN2017 = frozenset({200365, 550395})
 """The images of the published train2017 with an object without height, which everybody leaves out."""
 
 
+NUM_SHOWN = 20
+
+
 class CocoAnnotations(NamedTuple):
     """The annotations of a dataset with labels that count from 0; other formats are numbered as COCO does.
 
@@ -111,6 +114,12 @@ class CocoAnnotations(NamedTuple):
             areas=self.areas[kept],
         )
 
+    def of_images(self, kept: Bool[np.ndarray, " I"]) -> "CocoAnnotations":
+        """Return some of the images with their annotations."""
+        rest = self.without(~kept[self.owners])
+        images = tuple(image for image, keep in zip(self.images, kept, strict=True) if keep)
+        return rest._replace(images=images, starts=to_starts(np.diff(rest.starts)[kept]))
+
     def of_classes(self, names: Sequence[str]) -> "CocoAnnotations":
         """Return the annotations of the categories of these names, in the file's order; all images stay.
 
@@ -126,6 +135,31 @@ class CocoAnnotations(NamedTuple):
             categories=tuple(category for category, keep in zip(self.categories, kept, strict=True) if keep),
             labels=(np.cumsum(kept) - 1)[rest.labels],
         )
+
+
+def match_categories(first: CocoAnnotations, other: CocoAnnotations) -> CocoAnnotations:
+    """Return the annotations of another split with the labels of the first, matched by the names of the classes.
+
+    Raises:
+        ValueError: Their names differ, or one of them has a name twice; the message names both lists.
+    """
+    names, others = first.class_names, other.class_names
+    if names == others:
+        return other
+    if sorted(names) != sorted(others) or len(set(names)) < len(names):
+        raise ValueError(
+            f"{first.path} and {other.path} must have the same categories, got {_list_names(names)}, and "
+            f"{_list_names(others)}: give both the same list, or keep the same ones by data.classes"
+        )
+    places = {name: label for label, name in enumerate(others)}
+    order = [places[name] for name in names]
+    labels = np.argsort(order)[other.labels]
+    return other._replace(categories=tuple(other.categories[label] for label in order), labels=labels)
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_SHOWN} more" if len(names) > NUM_SHOWN else ""
+    return f"{', '.join(map(repr, names[:NUM_SHOWN]))}{more}"
 
 
 def to_starts(counts: Int64[np.ndarray, " I"]) -> Int64[np.ndarray, " I+1"]:

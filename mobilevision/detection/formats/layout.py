@@ -1,43 +1,108 @@
 """Which format a dataset is in, where its splits are, and how they are read."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import read_annotations
 from mobilevision.detection.formats.csv import read_csv
-from mobilevision.detection.formats.records import ImageRecord, class_names_in, number_records
+from mobilevision.detection.formats.description import (
+    find_absent,
+    find_stated,
+    read_description,
+    read_listed_names,
+    read_names,
+)
+from mobilevision.detection.formats.exports import LAYOUTS, SINGLE, SPLIT_NAMES, Format, Layout, Split
+from mobilevision.detection.formats.labelme import looks_like_labelme, read_labelme
+from mobilevision.detection.formats.records import ImageRecord, class_names_in, number_records, read_lines
 from mobilevision.detection.formats.voc import read_voc
-from mobilevision.detection.formats.yolo import YAML_NAMES, read_listed_names, read_names, read_yaml, read_yolo
+from mobilevision.detection.formats.yolo import Lines, beside_images, read_yolo, read_yolo_lists
 from mobilevision.findings import OnFinding, raise_finding
-
-Format = Literal["coco", "voc", "yolo", "csv"]
-"""COCO's JSON, Pascal VOC's XML files, YOLO's text files, or a table ``path,xmin,ymin,xmax,ymax,label``."""
-
-Split = Literal["train", "val", "test"]
-
-SPLIT_NAMES: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
-
-LAYOUTS: Mapping[Format, tuple[tuple[str, str], ...]] = {
-    "coco": (("annotations/instances_{}2017.json", "{}2017"),),
-    "voc": (("ImageSets/Main/{}.txt", "JPEGImages"), ("{}", "{}")),
-    "yolo": (("labels/{}", "images/{}"), ("{}/labels", "{}/images")),
-    "csv": (("{}.csv", ""),),
-}
-"""Where annotations and images of a split are unless the user gives other places, the usual place first."""
+from mobilevision.images import IMAGE_SUFFIXES
 
 COCO_TEST_FILES = "annotations/instances_test*.json"
 
-SUFFIXES: Mapping[Format, str] = {"coco": ".json", "voc": ".txt", "csv": ".csv"}
-"""What a file of annotations ends in; YOLO's are folders."""
+SUFFIXES: Mapping[Format, str] = {"coco": ".json", "voc": ".txt", "csv": ".csv", "yolo": ".txt"}
+"""The suffixes of files of annotations; the others are folders."""
+
+NUM_FOLDERS = 100
+"""Folders of a folder that a dataset is looked for in."""
+
+GivenPaths = Mapping[Split, tuple[str | None, str | None]]
+"""The paths of annotations and images of each split, as far as the user gives them."""
 
 
 class Part(NamedTuple):
-    """Where one split of a dataset is: the file or folder of its annotations, and the folder of its images."""
+    """Where one split of a dataset is.
+
+    Attributes:
+        annotations: The file or folder of its annotations.
+        images: The folder of its images.
+        places: The folders of images and the lists of them that a split of YOLO's may have instead.
+    """
 
     annotations: Path
     images: Path
+    places: tuple[Path, ...] = ()
+
+
+class FoundDataset(NamedTuple):
+    """A dataset and where its splits are, whether they are there or not.
+
+    Attributes:
+        root: Its folder.
+        format: Its format.
+        title: What the layout is called.
+        parts: The splits.
+    """
+
+    root: Path
+    format: Format
+    title: str
+    parts: dict[Split, Part]
+
+    def __str__(self) -> str:
+        """Return what was recognized on one line."""
+        places = [
+            f"{split} in {part.annotations.relative_to(self.root) if part.annotations != self.root else '.'}"
+            for split, part in self.parts.items()
+            if part.annotations.exists() and part.annotations.is_relative_to(self.root)
+        ]
+        return f"{self.root}: {self.title}{''.join(f', {place}' for place in places)}"
+
+
+def find_dataset(root: Path, name: Format | None, given: GivenPaths) -> FoundDataset:
+    """Recognize a dataset and find its splits. One without splits is all to train on.
+
+    Args:
+        root: Its folder, or one that holds only this dataset, as ``VOCdevkit`` does.
+        name: Its format, if the user gives it.
+        given: The paths that the user gives.
+
+    Raises:
+        FileNotFoundError: There is nothing that looks like a dataset.
+        ValueError: It looks like several.
+    """
+    root = root.expanduser()
+    annotations = [path for path, _ in given.values()]
+    if not any(path for paths in given.values() for path in paths):
+        root = _find_root(root, get_args(Format) if name is None else [name])
+    name = name or find_format(root, annotations)
+    parts = {split: find_part(name, root, split, *paths) for split, paths in given.items()}
+    first: Split = next((split for split, part in parts.items() if part.annotations.exists()), "train")
+    title = _find_title(name, root, first, parts[first])
+    single = next(_singles(root, name), None)
+    if (
+        single
+        and not any(annotations)
+        and not any(parts[each].annotations.exists() for each in parts if each != "test")
+    ):
+        title, *part = single
+        images = given["train"][1]
+        parts["train"] = Part(root / part[0], root / (part[1] if images is None else images))
+    return FoundDataset(root, name, title, parts)
 
 
 def find_format(root: Path, annotations: Sequence[str | None] = ()) -> Format:
@@ -54,12 +119,14 @@ def find_format(root: Path, annotations: Sequence[str | None] = ()) -> Format:
     given = [root / path for path in annotations if path is not None]
     found: list[Format] = [name for name in get_args(Format) if any(_looks_like(name, path) for path in given)]
     if not given:
-        found = [name for name in get_args(Format) if _holds(root, name)]
+        # Splits are a surer sign than files that may lie around.
+        found = [name for name in get_args(Format) if _holds_splits(root, name)]
+        found = found or [name for name in get_args(Format) if next(_singles(root, name), None)]
     if len(found) == 1:
         return found[0]
     if found:
         raise ValueError(f"{root} looks like {' and '.join(found)}: set format to one of them")
-    expected = ", ".join(f"{LAYOUTS[name][0][0].format('train')} ({name})" for name in get_args(Format))
+    expected = ", ".join(f"{LAYOUTS[name][0].annotations.format('train')} ({name})" for name in get_args(Format))
     absence = "holds no dataset with boxes in a known layout" if root.is_dir() else "not found"
     raise FileNotFoundError(f"{root} {absence}: expected {expected}, or set format")
 
@@ -76,18 +143,24 @@ def find_part(
         annotations: Path of the annotations in ``root``, if the user gives one.
         images: Folder of the images in ``root``, if the user gives one.
     """
-    choices = [(annotations or files, folder if images is None else images) for files, folder in _usual(name, split)]
+    choices = [(annotations or files, folder if images is None else images) for _, files, folder in _usual(name, split)]
     if name == "yolo":
-        stated = [images] if images else _stated_folders(root, split)
-        choices = [(annotations or _beside_images(folder), folder) for folder in stated] + choices
+        places = [] if images or annotations else find_stated(root, split)
+        if len(places) > 1 or any(place.is_file() for place in places):
+            return Part(places[0], root, tuple(places))
+        stated = [images] if images else [str(place.relative_to(root)) for place in places]
+        choices = [(annotations or beside_images(root, folder), folder) for folder in stated] + choices
     if name == "coco" and split == "test" and annotations is None:
         found = [path.relative_to(root) for path in sorted(root.glob(COCO_TEST_FILES))]
         folders = [(path, path.stem.removeprefix("instances_")) for path in found] + [
             (path, "test2017") for path in found
         ]
         choices += [(str(path), folder if images is None else images) for path, folder in folders]
-    parts = [Part(root / files, root / folder) for files, folder in choices]
-    return next((part for part in parts if part.annotations.exists() and part.images.exists()), parts[0])
+    parts = [Part(root / Path(files).expanduser(), root / Path(folder).expanduser()) for files, folder in choices]
+    there = [part for part in parts if part.annotations.exists() and part.images.exists()]
+    # A folder of labels may be empty.
+    part = next((part for part in there if _looks_like(name, part.annotations, part.images)), (there or parts)[0])
+    return part._replace(places=(part.annotations,)) if name == "yolo" and part.annotations.is_file() else part
 
 
 def describe_layout(name: Format, split: Split) -> str:
@@ -96,7 +169,8 @@ def describe_layout(name: Format, split: Split) -> str:
     >>> describe_layout("yolo", "test")
     'labels/test with images/test, or test/labels with test/images'
     """
-    return ", or ".join(f"{files} with {folder}" if folder else files for files, folder in _usual(name, split))
+    places = [(files, folder) for _, files, folder in _usual(name, split)[:2]]
+    return ", or ".join(f"{files} with {folder}" if folder else files for files, folder in places)
 
 
 def read_part(
@@ -104,8 +178,8 @@ def read_part(
 ) -> CocoAnnotations:
     """Read the annotations of a split.
 
-    COCO's files and YOLO's datasets name their classes. Those of VOC's files and of tables are the lines of
-    ``classes.txt`` in ``root``, or else all names that occur in the splits of ``naming``, sorted.
+    COCO's files and YOLO's datasets name their classes. Those of the others are the lines of ``classes.txt`` in
+    ``root``, or else all names that occur in the splits of ``naming``, sorted.
 
     Args:
         name: The format.
@@ -119,75 +193,104 @@ def read_part(
         FileNotFoundError: A file is missing.
         ValueError: A file as a whole is not in the format.
     """
-    match name:
-        case "coco":
-            return read_annotations(part.annotations, need_images=True, on_finding=on_finding)
-        case "yolo":
-            class_names = read_names(root, part.annotations)
-            records = read_yolo(part.annotations, part.images, class_names, on_finding)
-        case "voc":
-            records, class_names = _read_unnamed(read_voc, root, part, naming, on_finding)
-        case "csv":
-            records, class_names = _read_unnamed(_read_table, root, part, naming, on_finding)
+    if name == "coco":
+        return read_annotations(part.annotations, folder=part.images, on_finding=on_finding)
+    if name == "yolo":
+        description = read_description(root)
+        for finding in (*description.findings, *find_absent(root, description)):
+            on_finding(finding)
+        class_names = read_names(root, part.annotations)
+        meaning = Lines(class_names, description.keypoints)
+        if part.places:
+            records = read_yolo_lists(part.places, part.images, meaning, on_finding)
+        else:
+            records = read_yolo(part.annotations, part.images, meaning, on_finding)
+    else:
+        records = _read_records(name, part, on_finding)
+        # What is wrong with another split is found when that one is read.
+        named = (records if other == part else _read_records(name, other, lambda finding: None) for other in naming)
+        class_names = read_listed_names(root) or class_names_in([*named] or [records])
     return number_records(part.annotations, part.images, records, class_names, on_finding)
 
 
-def _read_unnamed(
-    read: Callable[[Path, Path, OnFinding], list[ImageRecord]],
-    root: Path,
-    part: Part,
-    naming: Iterable[Part],
-    on_finding: OnFinding,
-) -> tuple[list[ImageRecord], tuple[str, ...]]:
-    records = read(*part, on_finding)
-    listed = read_listed_names(root)
-    if listed:
-        return records, listed
-    # What is wrong with another split is found when that one is read.
-    named = [records if other == part else read(*other, lambda finding: None) for other in naming]
-    return records, class_names_in(record for each in named or [records] for record in each)
+def _read_records(name: Format, part: Part, on_finding: OnFinding) -> list[ImageRecord]:
+    if name == "csv":
+        return read_csv(part.annotations, on_finding)
+    read = read_voc if name == "voc" else read_labelme
+    return read(part.annotations, part.images, on_finding)
 
 
-def _read_table(path: Path, folder: Path, on_finding: OnFinding) -> list[ImageRecord]:
-    return read_csv(path, on_finding)
+def _usual(name: Format, split: Split) -> list[Layout]:
+    return [Layout(*(text.format(word) for text in each)) for each in LAYOUTS[name] for word in SPLIT_NAMES[split]]
 
 
-def _usual(name: Format, split: Split) -> list[tuple[str, str]]:
-    return [(files.format(word), folder.format(word)) for word in SPLIT_NAMES[split] for files, folder in LAYOUTS[name]]
+def _find_root(root: Path, names: Sequence[Format]) -> Path:
+    """Return the folder itself, or the only one in it that holds a dataset, down to the second level."""
+    if not root.is_dir() or any(_holds(root, name) for name in names):
+        return root
+    folders = [root]
+    for _ in range(2):
+        inner = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_dir()]
+        folders = [path for path in inner if not path.name.startswith(".")][:NUM_FOLDERS]
+        found = [folder for folder in folders if any(_holds(folder, name) for name in names)]
+        if len(found) > 1:
+            raise ValueError(f"{root} holds several datasets: set root to one of {', '.join(map(str, found))}")
+        if found:
+            return found[0]
+    return root
+
+
+def _find_title(name: Format, root: Path, split: Split, part: Part) -> str:
+    layouts = {root / files: title for title, files, _ in reversed(_usual(name, split))}
+    description = read_description(root).path if name == "yolo" else root
+    title = layouts.get(part.annotations, LAYOUTS[name][0].title)
+    return f"{title} of {description.name}" if description != root else title
 
 
 def _holds(root: Path, name: Format) -> bool:
-    if name == "yolo" and any((root / file).is_file() for file in YAML_NAMES):
+    return _holds_splits(root, name) or next(_singles(root, name), None) is not None
+
+
+def _holds_splits(root: Path, name: Format) -> bool:
+    if name == "yolo" and read_description(root).path != root:
         return True
     if name == "coco" and next(root.glob(COCO_TEST_FILES), None):
         return True
-    places = [root / files for split in SPLIT_NAMES for files, _ in _usual(name, split)]
-    return any(place.exists() and _looks_like(name, place) for place in places)
+    layouts = [layout for split in SPLIT_NAMES for layout in _usual(name, split)]
+    return any(_is_there(name, root, layout) for layout in layouts)
 
 
-def _looks_like(name: Format, path: Path) -> bool:
+def _singles(root: Path, name: Format) -> Iterator[Layout]:
+    return (layout for layout in SINGLE[name] if _is_there(name, root, layout))
+
+
+def _is_there(name: Format, root: Path, layout: Layout) -> bool:
+    path = root / layout.annotations
+    return path.exists() and _looks_like(name, path, root / layout.images)
+
+
+def _looks_like(name: Format, path: Path, images: Path | None = None) -> bool:
     """Return whether a file or folder of annotations is in a format."""
     if path.is_dir():
+        if name == "yolo" and path == images:
+            return any(_has_image(file) for file in path.glob("*.txt"))
+        if name == "labelme":
+            return looks_like_labelme(path)
         suffix = {"voc": "*.xml", "yolo": "*.txt"}.get(name)
         return suffix is not None and next(path.glob(suffix), None) is not None
-    return path.suffix.lower() == SUFFIXES.get(name)
+    if path.suffix.lower() != SUFFIXES.get(name):
+        return False
+    return name not in ("yolo", "voc") or not path.is_file() or _lists_images(path) == (name == "yolo")
 
 
-def _stated_folders(root: Path, split: Split) -> list[str]:
-    """Return the folder of images that ``data.yaml`` names, if it is in the dataset.
-
-    Many files of this kind have ``../train/images`` and mean the folder beside them.
-    """
-    stated = read_yaml(root).get(split)
-    folder = str(stated).removeprefix("../").removeprefix("./") if isinstance(stated, str) else ""
-    inside = folder and (root / folder).is_dir() and (root / folder).resolve().is_relative_to(root.resolve())
-    return [folder] if inside else []
+def _has_image(path: Path) -> bool:
+    return any(path.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES)
 
 
-def _beside_images(folder: str) -> str:
-    """Return the folder of labels: ``images`` becomes ``labels``; without such a part it is the folder of images."""
-    parts = list(Path(folder).parts)
-    places = [place for place, part in enumerate(parts) if part == "images"]
-    if places:
-        parts[places[-1]] = "labels"
-    return str(Path(*parts))
+def _lists_images(path: Path) -> bool:
+    """Return whether the first line of a list is the path of an image, as in YOLO's lists, and not a name of VOC's."""
+    try:
+        line = next((line.strip() for line in read_lines(path) if line.strip()), "")
+    except ValueError:
+        return False
+    return Path(line).suffix.lower() in IMAGE_SUFFIXES and "ImageSets" not in path.parts

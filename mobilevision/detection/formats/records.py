@@ -1,17 +1,18 @@
 """Images with boxes and class names, as text formats have them, and their numbering as COCO has it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobilevision.detection.formats.annotations import CocoAnnotations
 from mobilevision.detection.formats.coco import FARTHEST, annotations_of
+from mobilevision.detection.formats.names import match_names, read_sizes
+from mobilevision.detection.formats.values import to_number
 from mobilevision.findings import Finding, OnFinding
-from mobilevision.images import IMAGE_SUFFIXES, find_images, read_size
+from mobilevision.images import IMAGE_SUFFIXES, find_images
 
-NUM_THREADS = 8
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class ObjectRecord(NamedTuple):
@@ -48,9 +49,9 @@ class ImageRecord(NamedTuple):
     relative: bool = False
 
 
-def class_names_in(records: Iterable[ImageRecord]) -> tuple[str, ...]:
+def class_names_in(splits: Iterable[Sequence[ImageRecord]]) -> tuple[str, ...]:
     """Return the classes of all objects, sorted."""
-    return tuple(sorted({thing.label for record in records for thing in record.objects}))
+    return tuple(sorted({thing.label for records in splits for record in records for thing in record.objects}))
 
 
 def number_records(
@@ -65,14 +66,18 @@ def number_records(
         class_names: All classes, in the order of their labels.
         on_finding: Called for images without a size, for objects of no class, and where an image comes twice.
     """
+    for name in sorted({name for name in class_names if list(class_names).count(name) > 1}):
+        text = f"there are several classes of the name {name!r}: rename one"
+        on_finding(Finding("repeated name", path, "", text))
     known: dict[str, ImageRecord] = {}
-    for record in records:
-        if record.name in known:
-            on_finding(Finding("duplicate id", record.source, "", f"{record.name} is already in the dataset"))
-        known.setdefault(record.name, record)
+    for record, name in zip(
+        records, match_names(path, folder, [record.name for record in records], on_finding), strict=True
+    ):
+        if name in known:
+            on_finding(Finding("duplicate id", record.source, "", f"{name} is already in the dataset"))
+        known.setdefault(name, record)
     names = sorted(known)
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        sizes = list(pool.map(partial(_find_size, folder), (known[name] for name in names)))
+    sizes = read_sizes([known[name].source for name in names], folder, names, [known[name].size for name in names])
     labels = {name: label for label, name in enumerate(class_names)}
     images, annotations = [], []
     for number, (name, size) in enumerate(zip(names, sizes, strict=True), start=1):
@@ -90,10 +95,48 @@ def number_records(
     return annotations_of(path, {"images": images, "annotations": annotations, "categories": categories})
 
 
-def find_by_stem(folder: Path) -> dict[Path, str]:
-    """Return the images in ``folder`` and below: path without suffix to path, both relative to the folder."""
-    found = (path.relative_to(folder) for path in find_images(folder))
-    return {path.with_suffix(""): str(path) for path in found}
+def read_corners(texts: Mapping[str, str | None]) -> list[float]:
+    """Return the numbers of ``CORNERS``, in this order.
+
+    Raises:
+        ValueError: One of them is not a finite number.
+    """
+    numbers = [to_number(texts[name]) for name in CORNERS]
+    wrong = next((name for name, number in zip(CORNERS, numbers, strict=True) if math.isnan(number)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} must be a finite number, got {texts[wrong]!r}")
+    return numbers
+
+
+def find_by_stem(folder: Path) -> dict[Path, list[str]]:
+    """Return the images in ``folder`` and below: path without suffix to paths, all relative to the folder."""
+    found: dict[Path, list[str]] = {}
+    for path in find_images(folder):
+        relative = path.relative_to(folder)
+        found.setdefault(relative.with_suffix(""), []).append(str(relative))
+    return found
+
+
+def find_visible(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern in ``folder`` and below, sorted, without hidden ones as macOS adds them."""
+    return sorted(path for path in folder.rglob(pattern) if not path.name.startswith("."))
+
+
+def choose_image(source: Path, names: Sequence[str], written: str, on_finding: OnFinding) -> str:
+    """Return the image that a file of annotations belongs to, of those that share its name.
+
+    Args:
+        source: The file.
+        names: The images: at least one.
+        written: The name that is written in the file, or nothing. An image of this name goes first.
+        on_finding: Called where there are several images, and none or no single one of this name.
+    """
+    base = written.replace("\\", "/").rpartition("/")[2]
+    named = [name for name in names if Path(name).name == base]
+    if len(names) > 1 and len(named) != 1:
+        text = f"belongs to each of {', '.join(names)}: give them different names, or keep one"
+        on_finding(Finding("several images", source, "", text))
+    return (named or names)[0]
 
 
 def without_image_suffix(name: str) -> Path:
@@ -140,15 +183,3 @@ def _to_row(
         "bbox": box,
         "iscrowd": int(thing.ignored),
     }
-
-
-def _find_size(folder: Path, record: ImageRecord) -> tuple[int, int] | Finding:
-    path = folder / record.name
-    if record.size is not None:
-        return record.size
-    try:
-        return read_size(path)
-    except FileNotFoundError:
-        return Finding("missing image", path, "", f"not found, {record.source} names it")
-    except (OSError, ValueError) as error:
-        return Finding("undecodable", path, "", str(error).removeprefix(f"{path} "))

@@ -6,22 +6,24 @@ image, ``xmax`` 500 the right edge of one 500 wide. A 0, which other programs wr
 treated as COCO's crowds, whose overlap is measured over the detection's own area.
 """
 
-import math
 from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from mobilevision.detection.formats.coco import to_number
+from mobilevision.detection.formats.names import is_file
 from mobilevision.detection.formats.records import (
+    CORNERS,
     ImageRecord,
     ObjectRecord,
+    choose_image,
     find_by_stem,
+    find_visible,
+    read_corners,
     read_lines,
     without_image_suffix,
 )
+from mobilevision.detection.formats.values import to_flag, to_number
 from mobilevision.findings import Finding, OnFinding
-
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class _PlainTree(ElementTree.TreeBuilder):
@@ -44,19 +46,31 @@ def read_voc(annotations: Path, folder: Path, on_finding: OnFinding) -> list[Ima
         FileNotFoundError: There is no such list.
     """
     if annotations.is_dir():
-        paths = sorted(annotations.rglob("*.xml"))
+        paths = find_visible(annotations, "*.xml")
         stems = [path.relative_to(annotations).with_suffix("") for path in paths]
     else:
-        # The lists of one class have a second column.
-        stems = [without_image_suffix(line.split()[0]) for line in read_lines(annotations) if line.strip()]
-        paths = [_find_xml_folder(annotations) / f"{stem}.xml" for stem in stems]
+        folder_of_xml = _find_xml_folder(annotations)
+        stems = [_read_stem(folder_of_xml, line.strip()) for line in read_lines(annotations) if line.strip()]
+        paths = [folder_of_xml / f"{stem}.xml" for stem in stems]
     images = find_by_stem(folder)
     found = []
     for path, stem in zip(paths, stems, strict=True):
         record = _read_file(path, on_finding)
         if record is not None:
-            found.append(record._replace(name=images.get(stem, record.name or f"{stem}.jpg")))
+            name = record.name or f"{stem}.jpg"
+            if stem in images:
+                name = choose_image(path, images[stem], record.name, on_finding)
+            found.append(record._replace(name=name))
     return found
+
+
+def _read_stem(folder: Path, line: str) -> Path:
+    """Return the image of a line, which has a second column, -1, 0 or 1, in the lists of one class."""
+    stem = without_image_suffix(line)
+    first, _, second = line.rpartition(" ")
+    if second in ("-1", "0", "1") and first.strip() and not is_file(folder / f"{stem}.xml"):
+        return without_image_suffix(first.strip())
+    return stem
 
 
 def _find_xml_folder(path: Path) -> Path:
@@ -89,16 +103,12 @@ def _read_object(element: ElementTree.Element, place: str) -> ObjectRecord:
     label = element.findtext("name", "").strip()
     if not label:
         raise ValueError("name must be that of a class, got none")
-    numbers = []
-    for corner in CORNERS:
-        text = element.findtext(f"bndbox/{corner}")
-        number = to_number(text)
-        if math.isnan(number):
-            raise ValueError(f"{corner} must be a finite number, got {text}")
-        numbers.append(number)
-    left, top, right, bottom = numbers
+    left, top, right, bottom = read_corners({name: element.findtext(f"bndbox/{name}") for name in CORNERS})
     corners = (_from_zero(left), _from_zero(top), right, bottom)
-    return ObjectRecord(place, corners, label, element.findtext("difficult", "0").strip() == "1")
+    difficult = to_flag(element.findtext("difficult") or None)
+    if difficult is None:
+        raise ValueError(f"difficult must be 0, 1, true or false, got {element.findtext('difficult')!r}")
+    return ObjectRecord(place, corners, label, difficult)
 
 
 def _from_zero(low: float) -> float:

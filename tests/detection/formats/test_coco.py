@@ -14,7 +14,7 @@ def write(coco):
 
 def read_leniently(coco):
     findings = []
-    return read_annotations(write(coco), need_images=True, on_finding=findings.append), findings
+    return read_annotations(write(coco), folder=coco.images, on_finding=findings.append), findings
 
 
 def test_ids_become_places_in_ascending_order_and_come_back(coco):
@@ -64,6 +64,14 @@ def test_leaving_annotations_out_keeps_their_images(coco):
     assert rest.image_ids == (3, 7, 12)
     assert rest.starts.tolist() == [0, 1, 3, 3]
     assert rest.truth(1).labels.tolist() == [0, 0]
+
+
+def test_chosen_images_keep_their_annotations(coco):
+    annotations = read_annotations(coco.annotations).of_images(np.array([False, True, True]))
+    assert annotations.image_ids == (7, 12)
+    assert annotations.starts.tolist() == [0, 3, 3]
+    assert annotations.ids == [1, 3, 4]
+    assert annotations.truth(0).labels.tolist() == [1, 0, 0]
 
 
 def test_chosen_classes_are_numbered_in_the_order_of_the_file(coco):
@@ -124,14 +132,21 @@ WRONG_VALUES = [
     ("annotations", {"bbox": [1, 2, 3, "wide"]}, (3, 3), (UNREADABLE, "annotation 1", "got [1, 2, 3, 'wide']")),
     ("annotations", {"area": "large"}, (3, 3), (UNREADABLE, "annotation 1", "area must be a finite number")),
     ("annotations", {"area": -1}, (3, 3), (UNREADABLE, "annotation 1", "not negative, got -1")),
-    ("annotations", {"id": None, "area": None}, (3, 3), (UNREADABLE, "annotation None", "got None")),
+    ("annotations", {"iscrowd": "no"}, (3, 3), (UNREADABLE, "annotation 1", "iscrowd must be 0, 1, true or false")),
+    ("annotations", {"iscrowd": 2}, (3, 3), (UNREADABLE, "annotation 1", "true or false, got 2")),
+    ("annotations", {"iscrowd": [0]}, (3, 3), (UNREADABLE, "annotation 1", "true or false, got [0]")),
+    ("annotations", {"image_id": "a7"}, (3, 3), ("unknown image", "annotation 1", "there is no image_id 'a7'")),
+    ("annotations", {"image_id": 2.0**70}, (3, 3), ("unknown image", "annotation 1", "there is no image_id 1.18")),
+    ("annotations", {"id": None, "area": [1]}, (3, 3), (UNREADABLE, "annotation None", "got [1]")),
     ("images", {"id": 12}, (2, 1), ("duplicate id", "image 12", "there are several with the id 12")),
-    ("images", {"id": None}, (2, 1), (UNREADABLE, "image None", "id must be an integer, got None")),
+    ("images", {"id": None}, (2, 1), (UNREADABLE, "image None", "id must be a whole number, got None")),
+    ("images", {"id": "7a"}, (2, 1), (UNREADABLE, "image 7a", "id must be a whole number, got '7a'")),
     ("images", {"width": 0}, (2, 1), (UNREADABLE, "image 7", "width and height must be at least 1, got 0 and 60")),
-    ("images", {"height": None}, (2, 1), (UNREADABLE, "image 7", "got 80 and None")),
+    ("images", {"height": "high"}, (2, 1), (UNREADABLE, "image 7", "got 80 and high")),
     ("images", {"file_name": None}, (2, 1), (UNREADABLE, "image 7", "file_name must be text, got None")),
     ("categories", {"id": 5}, (3, 3), ("duplicate id", "category 5", "there are several with the id 5")),
-    ("categories", {"id": "5"}, (3, 3), (UNREADABLE, "category 5", "id must be an integer, got 5")),
+    ("categories", {"id": "5"}, (3, 3), ("duplicate id", "category 5", "there are several with the id 5")),
+    ("categories", {"id": True}, (3, 3), (UNREADABLE, "category True", "id must be a whole number, got True")),
 ]
 
 
@@ -140,12 +155,54 @@ def test_a_wrong_row_stops_a_strict_reader_and_is_left_out_by_a_lenient_one(coco
     coco.data[kind][0] |= change
     found, place, message = expected
     with pytest.raises(ValueError, match=re.escape(message)) as refusal:
-        read_annotations(write(coco), need_images=True)
+        read_annotations(write(coco), folder=coco.images)
     assert str(refusal.value).startswith(f"{coco.annotations}: {place}: ")
     annotations, findings = read_leniently(coco)
     assert (len(annotations.images), len(annotations.labels)) == left
     assert (findings[0].kind, findings[0].place, findings[0].file) == (found, place, coco.annotations)
     assert str(findings[0]) == str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [(0, False), ("0", False), ("false", False), (False, False), (None, False), (1, True), ("1", True), ("TRUE", True)],
+)
+def test_a_crowd_is_1_or_true_in_any_spelling(coco, value, crowd):
+    coco.data["annotations"][0]["iscrowd"] = value
+    assert read_annotations(write(coco)).truth(1).crowd.tolist() == [crowd, True, False]
+
+
+def test_ids_are_exact_whole_numbers_also_as_text(coco):
+    large = 2**63 + 1
+    for name, key in (("images", "id"), ("annotations", "image_id")):
+        for row in coco.data[name]:
+            row[key] += large
+    coco.data["annotations"][0]["image_id"] = str(large + 7)
+    coco.data["categories"][1]["id"] = "5.0"
+    coco.data["categories"][0]["id"] = 44.0
+    annotations = read_annotations(write(coco))
+    assert annotations.image_ids == (large + 3, large + 7, large + 12)
+    assert annotations.category_ids == (5, 44)
+    assert annotations.labels.tolist() == [0, 1, 0, 0]
+
+
+def test_a_missing_box_is_the_one_around_the_outline_and_a_missing_area_that_of_the_box(coco):
+    outlines = [[[10, 20, 40, 20, 40, 45], [12, 20, 12, 50]], [10, 20, 40, 50], [], {"counts": [1], "size": [1, 1]}]
+    for row, outline, box in zip(
+        coco.data["annotations"], outlines, ([], None, [1, 2, 3, 4], [5, 6, 7, 8]), strict=True
+    ):
+        row |= {"segmentation": outline, "bbox": box, "area": None}
+    annotations = read_annotations(write(coco))
+    assert annotations.boxes_xywh.tolist() == [[10, 20, 30, 30], [10, 20, 30, 30], [1, 2, 3, 4], [5, 6, 7, 8]]
+    assert annotations.areas.tolist() == [900, 900, 12, 56]
+    coco.data["annotations"][3]["bbox"] = None
+    with pytest.raises(ValueError, match="annotation 4: bbox must be 4 finite numbers of pixels, got None"):
+        read_annotations(write(coco))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(coco):
+    coco.annotations.write_text(json.dumps(coco.data), encoding="utf-8-sig")
+    assert len(read_annotations(coco.annotations).labels) == 4
 
 
 def test_a_lenient_reader_reads_a_good_file_as_a_strict_one_does(coco):
@@ -182,7 +239,7 @@ def test_boxes_are_clipped_to_their_images_and_the_broken_ones_found(tmp_path):
         "categories": [{"id": 1}],
         "annotations": [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes],
     }
-    annotations = annotations_of(tmp_path, data, need_images=True)
+    annotations = annotations_of(tmp_path, data, folder=tmp_path)
     assert annotations.class_names == ("1",)
     np.testing.assert_array_equal(
         annotations.clip_boxes(), [[0, 0, 10, 10], [5, 5, 10, 10], [6, 0, 10, 10], [0, 0, 0, 5], [0, 0, 5, 10]]

@@ -28,6 +28,15 @@ def test_a_header_gives_the_order_and_may_have_more_columns(tmp_path):
     assert [(thing.corners, thing.label) for thing in found["a.jpg"]] == [((1, 2, 3, 4), "kite")]
 
 
+@pytest.mark.parametrize("header", ["\n\npath;xmin;ymin;xmax;ymax;label\n", ""])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_and_tabs_may_stand_for_commas_and_these_for_points(tmp_path, header, delimiter):
+    found = read(tmp_path, f"{header}\na,1.jpg;1,5;2;3,5;4.5;big, red boat\nb.jpg\n".replace(";", delimiter))
+    (thing,) = found["a,1.jpg"]
+    assert (thing.corners, thing.label) == ((1.5, 2, 3.5, 4.5), "big, red boat")
+    assert found["b.jpg"] == ()
+
+
 def test_an_empty_table_is_a_dataset_without_images(tmp_path):
     assert read(tmp_path, "") == read(tmp_path, HEADER) == {}
 

@@ -1,11 +1,12 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mobilevision.detection.dataset import find_annotated, read_coco
-from mobilevision.detection.formats.layout import Part, find_format, find_part, read_part
+from mobilevision.detection.formats.layout import Part, find_dataset, find_format, find_part, read_part
 
 
 def read(name, root, split="val"):
@@ -48,7 +49,7 @@ def test_a_folder_without_a_dataset_is_refused_with_all_layouts(tmp_path):
         find_format(tmp_path)
     for expected in ("instances_train2017.json (coco)", "ImageSets/Main/train.txt (voc)", "labels/train (yolo)"):
         assert expected in str(refusal.value)
-    assert "train.csv (csv), or set format" in str(refusal.value)
+    assert "train.csv (csv), train (labelme), or set format" in str(refusal.value)
 
 
 def test_the_folders_of_exporting_programs_are_found(voc, yolo):
@@ -60,7 +61,7 @@ def test_the_folders_of_exporting_programs_are_found(voc, yolo):
     assert find_format(voc) == "voc"
     assert find_part("voc", voc, "val") == Part(voc / "valid", voc / "valid")
     assert [len(entry.truth.labels) for entry in read("voc", voc)] == [1, 3, 0]
-    (yolo / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: {0: boat, 1: kite}\n")
+    (yolo / "data.yaml").write_text("train: ../images/train\nval: ../valid/images\nnames: {0: boat, 1: kite}\n")
     for kind in ("images", "labels"):
         (yolo / "valid").mkdir(exist_ok=True)
         (yolo / kind / "val").rename(yolo / "valid" / kind)
@@ -132,6 +133,25 @@ def test_classes_are_those_of_training_and_validation_or_of_a_list(other):
     with pytest.raises(ValueError, match=r"(object|line) \d: there is no class 'boat', only kite") as refusal:
         read(name, root, "test")
     assert str(root) in str(refusal.value)
+
+
+def test_two_classes_of_one_name_are_refused_or_told_and_become_one(yolo):
+    (yolo / "data.yaml").write_text("names: [boat, boat]")
+    with pytest.raises(ValueError, match="there are several classes of the name 'boat': rename one"):
+        read("yolo", yolo)
+    findings = []
+    annotations = read_part("yolo", yolo, find_part("yolo", yolo, "val"), on_finding=findings.append)
+    assert [finding.kind for finding in findings] == ["repeated name"]
+    assert (annotations.class_names, len(annotations.labels)) == (("boat",), 4)
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(coco, monkeypatch):
+    monkeypatch.setenv("HOME", str(coco.root.parent))
+    given = {"val": ("~/boats.json", f"~/{coco.root.name}/val2017")}
+    shutil.copy(coco.annotations, coco.root.parent / "boats.json")
+    dataset = find_dataset(Path("~") / coco.root.name, "coco", given)
+    assert dataset.root == coco.root
+    assert dataset.parts["val"] == Part(coco.root.parent / "boats.json", coco.images)
 
 
 def test_other_formats_are_read_on_after_what_is_wrong(other):

@@ -43,7 +43,15 @@ def test_coordinates_count_from_one(tmp_path, written, expected):
 
 
 @pytest.mark.parametrize(
-    ("text", "ignored"), [("", False), ("<difficult>0</difficult>", False), ("<difficult>1</difficult>", True)]
+    ("text", "ignored"),
+    [
+        ("", False),
+        ("<difficult/>", False),
+        ("<difficult>0</difficult>", False),
+        ("<difficult> False </difficult>", False),
+        ("<difficult>1</difficult>", True),
+        ("<difficult>TRUE</difficult>", True),
+    ],
 )
 def test_difficult_objects_are_ignored(tmp_path, text, ignored):
     (image,) = read(tmp_path, annotation(1, 1, 5, 5, difficult=text))
@@ -65,6 +73,15 @@ def test_an_image_has_the_name_of_its_xml_file_or_the_one_written_in_it(tmp_path
     assert [image.name for image in read(tmp_path, text)] == ["a.JPEG"]
 
 
+def test_of_two_images_with_one_stem_the_one_that_the_file_names_goes_first(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).touch()
+    text = "<annotation><filename>C:\\images\\a.png</filename></annotation>"
+    assert [image.name for image in read(tmp_path, text)] == ["a.png"]
+    with pytest.raises(ValueError, match=r"a\.xml: belongs to each of a\.jpg, a\.png: give them different names"):
+        read(tmp_path, text.replace("a.png", "b.png"))
+
+
 def test_an_object_keeps_its_parts_out(tmp_path):
     part = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></part>"
     (image,) = read(tmp_path, annotation(1, 1, 5, 5).replace("</object>", f"{part}</object>"))
@@ -82,9 +99,13 @@ def test_entities_are_not_expanded(tmp_path, text):
     [
         ("no xml", r"a\.xml: is not the XML of an image: syntax error: line 1"),
         ("<annotation>&lol;</annotation>", "undefined entity"),
-        (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got wide"),
-        (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got nan"),
+        (annotation(1, 1, "wide", 5), r"a\.xml: object 1: xmax must be a finite number, got 'wide'"),
+        (annotation(1, "nan", 5, 5), r"a\.xml: object 1: ymin must be a finite number, got 'nan'"),
         (annotation(1, 1, 5, 5).replace("ymax", "bottom"), "object 1: ymax must be a finite number, got None"),
+        (
+            annotation(1, 1, 5, 5, difficult="<difficult>2</difficult>"),
+            "difficult must be 0, 1, true or false, got '2'",
+        ),
         (annotation(1, 1, 5, 5).replace("kite", " "), "object 1: name must be that of a class, got none"),
     ],
 )
@@ -103,6 +124,11 @@ def test_a_list_names_its_images_and_a_missing_xml_file_is_named(voc):
     path.write_text("000000000007 -1\n\n000000000003.png  1\n")
     found = read_voc(path, voc / "JPEGImages", raise_finding)
     assert [image.name for image in found] == ["000000000007.png", "000000000003.png"]
+    path.write_text("my kite 1\n000000000003 -1\nmy kite\n")
+    (voc / "Annotations/my kite 1.xml").write_text(annotation(1, 1, 5, 5))
+    (voc / "Annotations/my kite.xml").write_text(annotation(1, 1, 5, 5))
+    found = read_voc(path, voc / "JPEGImages", raise_finding)
+    assert [image.name for image in found] == ["my kite 1.jpg", "000000000003.png", "my kite.jpg"]
     path.write_text("8\n")
     with pytest.raises(ValueError, match=r"Annotations/8\.xml: not found"):
         read_voc(path, voc / "JPEGImages", raise_finding)
