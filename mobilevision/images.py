@@ -28,7 +28,9 @@ IMAGE_SUFFIXES = frozenset((
 ))  # fmt: skip
 """The suffixes of the images that Pillow decodes."""
 
-TEXT_SUFFIXES = frozenset({".cache", ".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml"})
+TEXT_SUFFIXES = frozenset(
+    {".cache", ".csv", ".data", ".json", ".labels", ".md", ".names", ".txt", ".xml", ".yaml", ".yml"}
+)
 """The suffixes of annotations and notes, which nobody misses among the images."""
 
 SYSTEM_NAMES = frozenset({"@eadir", "__macosx", "desktop.ini", "thumbs.db"})
@@ -156,7 +158,9 @@ def _list_images(folder: str | Path) -> tuple[list[Path], Counter[str]]:
     images, left_out = [], Counter[str]()
     for place, folders, names in os.walk(folder):
         visible = [name for name in names if not is_hidden(name)]
-        left_out["hidden"] += len(names) - len(visible) + sum(map(is_hidden, folders))
+        hidden = (Path(name) for name in names if is_hidden(name))
+        # A .DS_Store in every folder is nobody's image.
+        left_out["hidden"] += sum(name.suffix.lower() in IMAGE_SUFFIXES for name in hidden)
         folders[:] = [name for name in folders if not is_hidden(name)]
         for path in (Path(place, name) for name in visible):
             suffix = path.suffix.lower()

@@ -270,6 +270,7 @@ TRAIN_AS_VAL = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*to train on and to measure on")
 @pytest.mark.parametrize("task", LEARNED)
 def test_it_learns_what_it_is_shown(task, make_data, make_trainer, write_dataset, tmp_path):
     epochs, options, (figure, least) = LEARNED[task]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mobilevision.demo.scenes import CLASS_NAMES
 from mobilevision.multitask.datamodule import MultiTaskDataModule
 from mobilevision.multitask.pairing import PairedBatch, pair_by_name, split_passes
 from mobilevision.multitask.task import MultiTaskTask
@@ -150,7 +151,8 @@ def test_a_run_is_resumed_in_the_middle_of_an_epoch(make_paired, steps_of):
 def test_a_mask_of_another_size_is_named(layouts, tmp_path, make_paired, steps_of):
     root = shutil.copytree(layouts.voc, tmp_path / "VOC2012")
     for path in (root / "SegmentationClass").iterdir():
-        Image.new("P", (20, 20)).save(path)
+        labels = np.arange(400, dtype=np.uint8).reshape(20, 20) % (len(CLASS_NAMES) + 1)
+        Image.fromarray(labels).save(path)
     with pytest.raises(ValueError, match=r"SegmentationClass/0+\d+.png must be as large as .*train2017/.*, got 20x20"):
         steps_of(make_paired(root))
 

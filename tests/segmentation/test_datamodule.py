@@ -57,9 +57,10 @@ def test_validation_needs_no_training_list(tmp_path, write_voc):
 
 
 def test_the_augmented_split_has_masks_of_its_own(tmp_path, write_voc):
-    home = write_voc(tmp_path, train_aug=1, val=1)
+    home = write_voc(tmp_path, train_aug=2, val=1)
     (home / "SegmentationClassAug").mkdir()
-    (home / "SegmentationClass" / "train_aug_0.png").rename(home / "SegmentationClassAug" / "train_aug_0.png")
+    for name in ("train_aug_0.png", "train_aug_1.png"):
+        (home / "SegmentationClass" / name).rename(home / "SegmentationClassAug" / name)
     data = make_data(home, "fit", train_split="train_aug")
     assert data.train_set.pairs[0].mask == home / "SegmentationClassAug" / "train_aug_0.png"
     assert data.datasets["val"].pairs[0].mask == home / "SegmentationClass" / "val_0.png"
@@ -121,7 +122,7 @@ def repaint(root, split, values):
 
 def test_a_class_absent_from_the_training_masks_is_named(root):
     repaint(root, "train", [0, 1, 1, 255])
-    with pytest.warns(UserWarning, match=r"train masks.*train_0\.png, have no pixel of green: .*cannot be learned"):
+    with pytest.warns(UserWarning, match=r"train masks.*train_0\.png, have no pixel of red: .*cannot be learned"):
         make_data(root, "fit")
     make_data(root, "validate")
 
@@ -135,7 +136,7 @@ def test_black_and_white_masks_are_refused(root, split, stage):
 
 def test_training_masks_of_background_alone_are_refused(root):
     repaint(root, "train", [0, 0, 0, 0])
-    with pytest.raises(ValueError, match=r"train masks, .*, must hold several classes, no pixel is of red, green"):
+    with pytest.raises(ValueError, match=r"train masks, .*, must hold several classes, no pixel is of blue, red"):
         make_data(root, "fit")
     repaint(root, "val", [0, 0, 0, 0])
     make_data(root, "validate")
