@@ -1,9 +1,7 @@
 """``mobilevision validate`` and ``mobilevision test``: measure a network on a split of a dataset."""
 
 import hashlib
-import math
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import find_checkpoint
-from mobilevision.cli.tables import print_line, print_report
+from mobilevision.cli.tables import print_line, print_report, report_to_json
 from mobilevision.cli.training import TrainingCLI, plain_errors
 from mobilevision.files import write_json
 from mobilevision.weights.file import locate_weights
@@ -47,10 +45,7 @@ def _evaluate(subcommand: Literal["validate", "test"], file_name: str, arguments
     write_json(
         output,
         {
-            "figures": _without_nan(report.figures),
-            "per_class": {name: _without_nan(figures) for name, figures in report.per_class.items()},
-            "num_images": report.num_images,
-            "details": dict(report.details),
+            **report_to_json(report),
             "weights": cli.weights and {"path": str(cli.weights), "sha256": _sha256(cli.weights)},
             "command": ["mobilevision", subcommand, *arguments],
             "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
@@ -87,10 +82,6 @@ class EvaluationCLI(TrainingCLI):
             callback for callback in self.configured_callbacks if not isinstance(callback, Checkpoint | WeightAveraging)
         ]
         return super().instantiate_trainer(callbacks=callbacks, logger=False, enable_checkpointing=False, **kwargs)
-
-
-def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _sha256(path: Path) -> str:

@@ -12,8 +12,9 @@ from mobilevision.cli.checkpoints import BestFigures, ConfigSaver, WholeCheckpoi
 from mobilevision.cli.dry_run import DryRunCLI
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import RunFolder, find_checkpoint
-from mobilevision.cli.tables import print_figures, print_line
+from mobilevision.cli.tables import print_figures, print_line, report_to_json, without_nan
 from mobilevision.cli.training import StartReports, TrainingCLI, plain_errors
+from mobilevision.files import write_json
 from mobilevision.weights.file import read_weights, save_weights
 from mobilevision.weights.loading import load_weights
 
@@ -47,6 +48,7 @@ class FitCLI(TrainingCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""
+        self.model.final_details = True
         self.folder = self._find_folder()
         self.best_figures = BestFigures()
         trainer = self.config_init["trainer"]
@@ -100,8 +102,10 @@ class FitCLI(TrainingCLI):
 
     def _conclude(self) -> None:
         best = self.best_figures
-        if best.figures:
+        if best.figures and self.model.report is not None:
             print_figures(best.figures, f"best by {self.model.monitor}, {best.num_images} images")
+            report = {"best": without_nan(best.figures), "last": report_to_json(self.model.report)}
+            write_json(self.folder.path / "metrics.json", report)
         callback = self.trainer.checkpoint_callback
         if not isinstance(callback, ModelCheckpoint) or not Path(callback.best_model_path).is_file():
             return

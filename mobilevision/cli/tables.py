@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -60,6 +61,21 @@ def format_figure(value: float) -> str:
     ('0.1235', '-')
     """
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """Return a report as plain JSON values."""
+    return {
+        "figures": without_nan(report.figures),
+        "per_class": {name: without_nan(figures) for name, figures in report.per_class.items()},
+        "num_images": report.num_images,
+        "details": dict(report.details),
+    }
+
+
+def without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Return figures with None for those that were not measured, which JSON has no number for."""
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _print_classes(per_class: Mapping[str, Mapping[str, float]]) -> None:

@@ -1,6 +1,7 @@
 """``fit`` on small datasets of all three tasks: what it leaves, where it starts, how it is resumed."""
 
 import csv
+import json
 
 import pytest
 import torch
@@ -31,11 +32,19 @@ def test_a_run_leaves_checkpoints_weights_a_log_and_its_configuration(task, trai
         "checkpoints/weights.safetensors",
         "config.yaml",
         "log/version_0/metrics.csv",
+        "metrics.json",
     }
     assert {"train/loss", f"val/{setups[task].figure}"} <= read_log(folder)[0].keys()
     card = read_weights(folder / "checkpoints/weights.safetensors").card
     assert [head.class_names[-2:] for head in card.heads.values()] == [("blue", "red")]
     assert card.provenance["measured"].startswith(f"val/{setups[task].figure} ")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_end_of_a_run_analyzes_its_errors(task, trained):
+    written = json.loads((trained(task) / "metrics.json").read_text())
+    assert written["best"].keys() == written["last"]["figures"].keys()
+    assert written["last"]["details"].keys() & {"confusion", "confusions"}
 
 
 @pytest.mark.parametrize("task", TASKS)
