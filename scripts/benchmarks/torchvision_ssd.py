@@ -18,13 +18,14 @@ class SixMaps(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        self.backbone, self.head = network.backbone, network.head
         # SSD has predictors of its own.
-        network.head.class_predictors = network.head.box_predictors = nn.ModuleList()
+        self.head.class_predictors = self.head.box_predictors = nn.ModuleList()
 
     def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
-        """Return the maps by name."""
-        return OrderedDict((str(index), maps) for index, maps in enumerate(self.network.extract_feat(images)))
+        """Return the maps of normalized images by name."""
+        taps = self.backbone(images, self.head.taps).values()
+        return OrderedDict((str(index), maps) for index, maps in enumerate(self.head.extract(*taps)))
 
 
 class SameAnchors(nn.Module):
@@ -55,9 +56,7 @@ def torchvision_ssd(network: Network, **options: object) -> SSD:
     num_classes = network.head.num_classes + 1
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
     head = SSDLiteHead(channels, generator.num_anchors_per_location(), num_classes, norm)
-    # SSD normalizes by itself.
     mean, std = (values.tolist() for values in (network.normalization.mean, network.normalization.std))
-    network.normalization = nn.Identity()
     size = (network.input_size, network.input_size)
     return SSD(
         SixMaps(network),
