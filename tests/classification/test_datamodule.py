@@ -148,6 +148,6 @@ def test_images_and_classes_that_take_no_part_are_counted(root, write_image):
         assert len(make(root).train_set) == 4
     (root / "train/loose.png").rename(root / "train/cat/._1.png")
     (root / "train/dog/Thumbs.db").touch()
-    with pytest.warns(UserWarning, match=r"2 files in .*train are left out, they are no images: 2 hidden"):
+    with pytest.warns(UserWarning, match=r"1 files in .*train are left out, they are no images: 1 hidden"):
         assert len(make(root).train_set) == 4
     make(root, "validate")
