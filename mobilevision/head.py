@@ -1,4 +1,4 @@
-"""What differs between tasks: the part of a network behind the backbone, and how images go in and answers come out."""
+"""The part of a network that differs between tasks: the layers behind the backbone, the images it takes, its answers."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

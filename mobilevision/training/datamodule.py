@@ -53,7 +53,7 @@ class ImageDataModule(L.LightningDataModule):
     class_names: tuple[str, ...] = ()
     """The names of the classes, known after :meth:`setup`."""
     recognized: str = ""
-    """What :meth:`setup` has recognized where the user does not say it, on one line."""
+    """The layout that :meth:`setup` has recognized where the user does not state it, on one line."""
     by_head: Mapping[str, "ImageDataModule"] = MappingProxyType({})
     """The data modules of several heads, by head; none where there is one dataset."""
 

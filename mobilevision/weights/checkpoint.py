@@ -25,7 +25,7 @@ PLAIN_OBJECTS = (
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
 )
-"""What training scripts save beside their tensors: in its place stands an :class:`Ignored`, nothing of it is built."""
+"""The types that training scripts save beside their tensors: an :class:`Ignored` is in their place, none is built."""
 
 DAMAGE = (
     ArithmeticError,

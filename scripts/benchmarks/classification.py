@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from benchmarks.preset import prepare_step
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 from torchvision import models
@@ -19,6 +20,7 @@ from mobilevision.classification.evaluator import ClassificationEvaluator
 from mobilevision.classification.head import mobilenet_v2
 from mobilevision.classification.task import ClassificationTask
 from mobilevision.classification.types import ClassificationBatch
+from mobilevision.cli.allocator import keep_freed_memory
 
 PRESET = "classification/mobilenet_v2_imagenet_modern.yaml"
 SIZE = 224
@@ -109,6 +111,7 @@ def peer_loader(images: str, batch_size: int) -> Callable[[], int]:
 
 def our_confusion(num_images: int) -> Callable[[], float]:
     """Prepare the evaluation of ImageNet's classes in batches: everything that a report has, the loss included."""
+    keep_freed_memory()
     logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
     no_images, positions = torch.empty(0), torch.arange(num_images)
     names = [f"class {label}" for label in range(NUM_CLASSES)]
@@ -127,14 +130,17 @@ def our_confusion(num_images: int) -> Callable[[], float]:
 
 
 def peer_confusion(num_images: int) -> Callable[[], float]:
-    """Prepare torchmetrics': confusion matrix, top-5 and calibration, which is as much but for the loss."""
+    """Prepare torchmetrics': confusion matrix, top-5 and calibration, and PyTorch's loss."""
+    keep_freed_memory()
     logits, labels = torch.randn(num_images, NUM_CLASSES), torch.randint(0, NUM_CLASSES, (num_images,))
     batches = list(zip(logits.split(EVALUATED), labels.split(EVALUATED), strict=True))
 
     def step() -> float:
         confusion, calibration = MulticlassConfusionMatrix(NUM_CLASSES), MulticlassCalibrationError(NUM_CLASSES, 15)
         top5 = MulticlassAccuracy(NUM_CLASSES, top_k=5, average="micro")
+        loss = 0.0
         for batch in batches:
+            loss += float(cross_entropy(*batch, reduction="sum"))
             for metric in (confusion, calibration, top5):
                 metric.update(*batch)
         confusion.compute(), calibration.compute()

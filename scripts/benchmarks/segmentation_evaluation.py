@@ -22,6 +22,7 @@ SIDE = 512
 
 def confusion_ours(updates: int) -> Callable[[], float]:
     """Prepare this library's confusion matrices and the mean IoU of their sum."""
+    keep_freed_memory()
     predicted, mask = _draw()
 
     def step() -> float:
@@ -33,6 +34,7 @@ def confusion_ours(updates: int) -> Callable[[], float]:
 
 def confusion_peer(updates: int) -> Callable[[], float]:
     """Prepare updates of torchmetrics' metric with its defaults."""
+    keep_freed_memory()
     predicted, mask = _draw()
     batch, target = predicted[None], mask[None].long()
 

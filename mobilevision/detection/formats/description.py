@@ -24,7 +24,7 @@ IGNORED_KEYS = frozenset(
 
 
 class Description(NamedTuple):
-    """What a file says of a dataset.
+    """The description of a dataset that a file holds.
 
     Attributes:
         path: The file; the dataset's folder where there is none.

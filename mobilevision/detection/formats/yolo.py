@@ -34,7 +34,7 @@ OTHER_FILES = frozenset({"classes", "notes", "obj", "predefined_classes", "test"
 
 
 class Lines(NamedTuple):
-    """What the lines of label files mean.
+    """The meaning of the lines of label files.
 
     Attributes:
         class_names: By the number in the files.
