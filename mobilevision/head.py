@@ -1,4 +1,4 @@
-"""The part of a network that differs between tasks: the layers behind the backbone, the images it takes, its answers."""
+"""The part of a network that differs between tasks: the layers behind the backbone, their inputs and their answers."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
