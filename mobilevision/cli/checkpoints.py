@@ -83,3 +83,15 @@ class BestFigures(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the figures from a checkpoint."""
         self.figures, self.num_images = state_dict["figures"], state_dict["num_images"]
+
+
+class FinalAnalysis(Callback):
+    """Analysis of the errors of a run's last validation, however the run ends."""
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the analysis to the report, while all processes are there."""
+        assert isinstance(pl_module, Task)
+        if pl_module.report is not None:
+            # The evaluators keep their rows until the next validation begins.
+            pl_module.details = True
+            pl_module.report = pl_module.make_report()

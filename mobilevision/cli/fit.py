@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from mobilevision.cli.checkpoints import BestFigures, ConfigSaver, WholeCheckpoints, checkpoint_callbacks
+from mobilevision.cli.checkpoints import BestFigures, ConfigSaver, FinalAnalysis, WholeCheckpoints, checkpoint_callbacks
 from mobilevision.cli.dry_run import DryRunCLI
 from mobilevision.cli.processes import ending_together
 from mobilevision.cli.run_folder import RunFolder, find_checkpoint
@@ -48,7 +48,6 @@ class FitCLI(TrainingCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the configured trainer, with its checkpoints and its log in the run's folder."""
-        self.model.final_details = True
         self.folder = self._find_folder()
         self.best_figures = BestFigures()
         trainer = self.config_init["trainer"]
@@ -57,6 +56,7 @@ class FitCLI(TrainingCLI):
             *configured,
             StartReports(),
             self.best_figures,
+            FinalAnalysis(),
             ConfigSaver(self.folder.path / "config.yaml", self.config_text),
         ]
         if trainer["enable_checkpointing"] is not False:

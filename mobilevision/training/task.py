@@ -59,8 +59,6 @@ class Task(L.LightningModule):
     """The outcome of the last validation or test."""
     details: bool = False
     """Whether reports include the analysis of errors."""
-    final_details: bool = False
-    """Whether the report of a run's last validation does."""
 
     def __init__(
         self,
@@ -255,9 +253,7 @@ class Task(L.LightningModule):
         """Compute the figures of one head, and the analysis of its errors if that is asked for."""
         evaluator = cast(Any, self.evaluators[name])
         report: Report = evaluator.compute()
-        if not self.details and not (self.final_details and self._is_last_validation()):
-            return report
-        return report._replace(details={**report.details, **evaluator.analyze()})
+        return report._replace(details={**report.details, **evaluator.analyze()}) if self.details else report
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer and its schedule over the whole run.
@@ -332,10 +328,6 @@ class Task(L.LightningModule):
     def _attached_data(self) -> ImageDataModule | None:
         data = None if self._trainer is None else self._trainer.datamodule  # type: ignore[attr-defined]
         return data if isinstance(data, ImageDataModule) else None
-
-    def _is_last_validation(self) -> bool:
-        interval = self.trainer.check_val_every_n_epoch or 1
-        return self.current_epoch + interval >= (self.trainer.max_epochs or 0) > 0
 
     def _log_report(self, split: str) -> None:
         self.report = self.make_report()

@@ -47,6 +47,12 @@ def test_the_end_of_a_run_analyzes_its_errors(task, trained):
     assert written["last"]["details"].keys() & {"confusion", "confusions"}
 
 
+def test_a_run_that_is_bounded_in_steps_analyzes_its_errors_too(setups, run, tmp_path):
+    bounded = ("--trainer.max_epochs", -1, "--trainer.max_steps", 1, "--trainer.val_check_interval", 1)
+    assert run("fit", *setups["classification"].options(tmp_path, *bounded)).code == 0
+    assert "confusions" in json.loads((tmp_path / "run_1/metrics.json").read_text())["last"]["details"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_nothing_has_to_be_stated_about_classes_and_size(task, setups, weights_of, run, tmp_path):
     config = setups[task].read_config()
