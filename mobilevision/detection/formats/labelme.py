@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilevision.detection.formats.coco import read_json
-from mobilevision.detection.formats.records import ImageRecord, ObjectRecord, choose_image, find_by_stem, find_visible
+from mobilevision.detection.formats.records import ImageRecord, ObjectRecord, find_visible, read_records
 from mobilevision.detection.formats.values import to_number
 from mobilevision.findings import Finding, OnFinding
 
@@ -23,17 +23,9 @@ def read_labelme(annotations: Path, folder: Path, on_finding: OnFinding) -> list
         folder: Where the images are. An image has the name of its JSON file, or else the one that is written in it.
         on_finding: Called for a file that is not LabelMe's, and for a shape without a label, an area or points.
     """
-    images = find_by_stem(folder)
-    found = []
-    for path in find_visible(annotations, "*.json"):
-        stem = path.relative_to(annotations).with_suffix("")
-        record = _read_file(path, on_finding)
-        if record is not None:
-            name = record.name or f"{stem}.jpg"
-            if stem in images:
-                name = choose_image(path, images[stem], record.name, on_finding)
-            found.append(record._replace(name=name))
-    return found
+    paths = find_visible(annotations, "*.json")
+    files = [(path, path.relative_to(annotations).with_suffix("")) for path in paths]
+    return read_records(files, folder, _read_file, on_finding)
 
 
 def looks_like_labelme(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """Images with boxes and class names, as text formats have them, and their numbering as COCO has it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +120,32 @@ def find_by_stem(folder: Path) -> dict[Path, list[str]]:
 def find_visible(folder: Path, pattern: str) -> list[Path]:
     """Return the files of a pattern in ``folder`` and below, sorted, without hidden ones as macOS adds them."""
     return sorted(path for path in folder.rglob(pattern) if not path.name.startswith("."))
+
+
+def read_records(
+    files: Iterable[tuple[Path, Path]],
+    folder: Path,
+    read_file: Callable[[Path, OnFinding], ImageRecord | None],
+    on_finding: OnFinding,
+) -> list[ImageRecord]:
+    """Read files of one image each, whose image has their name, or else the one that is written in them.
+
+    Args:
+        files: Each with the path of its image, without suffix and relative to ``folder``.
+        folder: Where the images are.
+        read_file: Reads one; None if it is not understood, which it has reported then.
+        on_finding: Called where a file belongs to several images.
+    """
+    images = find_by_stem(folder)
+    found = []
+    for path, stem in files:
+        record = read_file(path, on_finding)
+        if record is not None:
+            name = record.name or f"{stem}.jpg"
+            if stem in images:
+                name = choose_image(path, images[stem], record.name, on_finding)
+            found.append(record._replace(name=name))
+    return found
 
 
 def choose_image(source: Path, names: Sequence[str], written: str, on_finding: OnFinding) -> str:

@@ -15,11 +15,10 @@ from mobilevision.detection.formats.records import (
     CORNERS,
     ImageRecord,
     ObjectRecord,
-    choose_image,
-    find_by_stem,
     find_visible,
     read_corners,
     read_lines,
+    read_records,
     without_image_suffix,
 )
 from mobilevision.detection.formats.values import to_flag, to_number
@@ -52,16 +51,7 @@ def read_voc(annotations: Path, folder: Path, on_finding: OnFinding) -> list[Ima
         folder_of_xml = _find_xml_folder(annotations)
         stems = [_read_stem(folder_of_xml, line.strip()) for line in read_lines(annotations) if line.strip()]
         paths = [folder_of_xml / f"{stem}.xml" for stem in stems]
-    images = find_by_stem(folder)
-    found = []
-    for path, stem in zip(paths, stems, strict=True):
-        record = _read_file(path, on_finding)
-        if record is not None:
-            name = record.name or f"{stem}.jpg"
-            if stem in images:
-                name = choose_image(path, images[stem], record.name, on_finding)
-            found.append(record._replace(name=name))
-    return found
+    return read_records(zip(paths, stems, strict=True), folder, _read_file, on_finding)
 
 
 def _read_stem(folder: Path, line: str) -> Path:
