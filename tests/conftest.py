@@ -55,7 +55,7 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def settle() -> Callable[[nn.Module], nn.Module]:
-    """Give a network the running statistics of noise, without which everything it computes is next to 0."""
+    """Set the running statistics of a network to those of noise, without which everything it computes is next to 0."""
 
     def settle(network: nn.Module, side: int = 96) -> nn.Module:
         for module in network.modules():
